@@ -1,0 +1,112 @@
+"""Settings from the environment. Every setting but the four that production requires has a usable default."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+_T = TypeVar("_T", int, float)
+
+
+class ConfigError(Exception):
+    """A setting is missing or cannot be used; the message names it."""
+
+
+@dataclass(slots=True, frozen=True)
+class Settings:
+    """What a node needs to know. Sizes in bytes, times in seconds."""
+
+    database_url: str
+    redis_url: str
+    secret_file: Path
+    public_url: str  # no trailing slash; the only source of addresses in QR codes, links and Location
+    node_prefix: str = "88.999"  # issuer.node; 88.999 is obviously fake: CAICT issues the real one
+    node_name: str = "宿州市工业互联网标识解析二级节点"
+    environment: str = "live"  # second part of an API key: iid_<environment>_...
+    upper_approval: str = "auto"  # "auto" | "manual": who gives the upper node's answer to an application
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    pool_size: int = 8  # PostgreSQL connections of one worker
+    pool_timeout: float = 2.0  # wait for a connection, then 503
+    statement_timeout: float = 30.0
+    cache_timeout: float = 0.1  # one command to Valkey; slower is treated as away
+    cache_ttl: int = 3600  # a lost "forget" is repaired by the relay; this bounds what even that misses
+    max_body: int = 8 * 1024 * 1024
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = 9464  # 0: no metrics address
+    log_level: str = "INFO"
+    dev: bool = False
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
+        """Read the settings; raises ConfigError naming what is missing or wrong."""
+        required = ("DATABASE_URL", "REDIS_URL", "NODE_SECRET_FILE", "PUBLIC_URL")
+        missing = [name for name in required if not env.get(name)]
+        if missing:
+            raise ConfigError(f"required settings are not set: {', '.join(missing)}")
+        return cls(
+            database_url=env["DATABASE_URL"],
+            redis_url=env["REDIS_URL"],
+            secret_file=Path(env["NODE_SECRET_FILE"]),
+            public_url=_url("PUBLIC_URL", env["PUBLIC_URL"]),
+            node_prefix=env.get("NODE_PREFIX", cls.node_prefix),
+            node_name=env.get("NODE_NAME", cls.node_name),
+            environment=_word("NODE_ENVIRONMENT", env.get("NODE_ENVIRONMENT", cls.environment)),
+            upper_approval=_choice("UPPER_APPROVAL", env.get("UPPER_APPROVAL", "auto"), ("auto", "manual")),
+            trusted_proxies=_networks("TRUSTED_PROXIES", env.get("TRUSTED_PROXIES", "")),
+            pool_size=_number(env, "POOL_SIZE", int, cls.pool_size),
+            pool_timeout=_number(env, "POOL_TIMEOUT", float, cls.pool_timeout),
+            statement_timeout=_number(env, "STATEMENT_TIMEOUT", float, cls.statement_timeout),
+            cache_timeout=_number(env, "CACHE_TIMEOUT", float, cls.cache_timeout),
+            cache_ttl=_number(env, "CACHE_TTL", int, cls.cache_ttl),
+            max_body=_number(env, "MAX_BODY", int, cls.max_body),
+            metrics_host=env.get("METRICS_HOST", cls.metrics_host),
+            metrics_port=_number(env, "METRICS_PORT", int, cls.metrics_port),
+            log_level=_choice(
+                "LOG_LEVEL", env.get("LOG_LEVEL", "INFO").upper(), ("DEBUG", "INFO", "WARNING", "ERROR")
+            ),
+            dev=env.get("NODE_DEV", "") == "1",
+        )
+
+
+def _url(name: str, text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ConfigError(f"{name} must be http(s)://host[:port][/path], got {text!r}")
+    return text.rstrip("/")
+
+
+def _word(name: str, text: str) -> str:
+    if not (text.isascii() and text.isalnum()):
+        raise ConfigError(f"{name} must be letters and digits, got {text!r}")
+    return text
+
+
+def _choice(name: str, text: str, allowed: tuple[str, ...]) -> str:
+    if text not in allowed:
+        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {text!r}")
+    return text
+
+
+def _networks(name: str, text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from None
+
+
+def _number(env: Mapping[str, str], name: str, kind: type[_T], default: _T) -> _T:
+    text = env.get(name)
+    if not text:
+        return default
+    try:
+        value = kind(text)
+    except ValueError:
+        raise ConfigError(f"{name} must be a number, got {text!r}") from None
+    if value < 0:
+        raise ConfigError(f"{name} must not be negative, got {text}")
+    return value

@@ -1,0 +1,131 @@
+"""What a row says: its own content, with its lot's merged in, as the record that one reader may see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from node.model import Kind, Prefix, PrefixStatus, Row, Status
+from node.templates import Compiled
+
+DEFAULT_TTL = 86_400  # s; Handle.Net's default
+DEFAULT_PERMISSIONS = "1110"  # admin read, admin write, public read, public write
+
+
+def pack(attributes: Mapping[str, Any], values: list[dict[str, Any]]) -> bytes:
+    """Canonical content: sorted keys, empty members left out. Equal content is equal bytes."""
+    content: dict[str, Any] = {}
+    if attributes:
+        content["attributes"] = attributes
+    if values:
+        content["values"] = values
+    return orjson.dumps(content, option=orjson.OPT_SORT_KEYS) if content else b""
+
+
+def unpack(content: bytes) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    loaded = orjson.loads(content) if content else {}
+    return loaded.get("attributes", {}), loaded.get("values", [])
+
+
+def public_row(row: Row, compiled: Compiled | None) -> Row:
+    """The row with only what anybody may see: this is what a cache may hold."""
+    attributes, values = unpack(row.content)
+    shown = compiled.view(attributes, "public") if compiled else attributes
+    return replace(row, content=pack(shown, [v for v in values if is_public(v)]))
+
+
+def is_public(value: Mapping[str, Any]) -> bool:
+    """Whether a handle value may be read by anybody: the third permission, public read."""
+    return bool(value.get("permissions", DEFAULT_PERMISSIONS)[2] == "1")
+
+
+@dataclass(slots=True, frozen=True)
+class Resolved:
+    """A handle that exists, with all that its record is made of. `level` is what the reader may see."""
+
+    handle: str
+    prefix: Prefix
+    row: Row
+    lot: Row | None
+    compiled: Compiled | None
+    level: str = "public"
+
+    @property
+    def status(self) -> str:
+        """The strictest of item, lot and prefix: a recalled lot recalls its items."""
+        states = {self.row.status, self.lot.status if self.lot else Status.ACTIVE}
+        for state in (Status.TOMBSTONE, Status.RECALLED, Status.VOID):
+            if state in states:
+                return "tombstone" if state == Status.TOMBSTONE else state.word
+        return "active" if self.prefix.status == PrefixStatus.ENABLED else "suspended"
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """The lot's attributes with the item's own over them, in template order, as far as they may be seen."""
+        own, _ = unpack(self.row.content)
+        merged = {**unpack(self.lot.content)[0], **own} if self.lot else own
+        return self.compiled.view(merged, self.level) if self.compiled else merged
+
+    @property
+    def values(self) -> list[dict[str, Any]]:
+        """Handle values other than attributes; an index of the item hides the same one of its lot."""
+        own = {v["index"]: v for v in unpack(self.row.content)[1]}
+        merged = {**{v["index"]: v for v in unpack(self.lot.content)[1]}, **own} if self.lot else own
+        stamp = iso(self.row.updated_at)
+        return [
+            value_document(merged[i], stamp)
+            for i in sorted(merged)
+            if self.level == "private" or is_public(merged[i])
+        ]
+
+    def record(self) -> dict[str, Any]:
+        """The record as architecture.md 4 gives it; what the reader may not see is absent."""
+        return {
+            "handle": self.handle,
+            "kind": "lot" if self.row.kind == Kind.LOT else "item",
+            "status": self.status,
+            "template": self.compiled.template.name if self.compiled else None,
+            "attributes": self.attributes,
+            "values": self.values,
+            "lot": f"{self.prefix.prefix}/{self.row.lot}" if self.row.lot else None,
+            "registrant": {
+                "name": self.prefix.registrant_name,
+                "industry": self.prefix.industry,
+                "county": self.prefix.county,
+            },
+            "version": self.row.version,
+            "updated_at": iso(self.row.updated_at),
+        }
+
+    def handle_values(self) -> list[dict[str, Any]]:
+        """All values as Handle.Net's JSON has them: attributes from index 2000 on, the others beside them."""
+        stamp = iso(self.row.updated_at)
+        indexed = self.compiled.indexed(self.attributes) if self.compiled else []
+        attributes = [
+            value_document({**v, "data": {"format": "string", "value": v["data"]}}, stamp) for v in indexed
+        ]
+        return sorted([*self.values, *attributes], key=lambda v: int(v["index"]))
+
+
+def value_document(value: Mapping[str, Any], stamp: str) -> dict[str, Any]:
+    """A handle value in the form of Handle.Net's HTTP JSON API (handle-protocol.md 4.8)."""
+    document = {
+        "index": value["index"],
+        "type": value["type"],
+        "data": value["data"],
+        "ttl": value.get("ttl", DEFAULT_TTL),
+        "timestamp": stamp,
+    }
+    permissions = value.get("permissions", DEFAULT_PERMISSIONS)
+    if permissions != DEFAULT_PERMISSIONS:
+        document["permissions"] = permissions
+    return document
+
+
+def iso(seconds: float) -> str:
+    """RFC 3339 in UTC, to the second."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

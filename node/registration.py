@@ -1,0 +1,233 @@
+"""Registering handles, items and lots alike. A single one is a batch of one; a bad row does not spoil the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+import handle_codec
+from node import catalogue, metrics
+from node.drafts import Draft, draft_of
+from node.errors import (
+    DuplicateInBatch,
+    ForeignPrefix,
+    HandleConflict,
+    HandleDeleted,
+    InvalidRow,
+    LotTemplate,
+    NodeError,
+    PrefixNotActive,
+    RowError,
+    UnknownLot,
+    UnknownPrefix,
+)
+from node.model import Identity, Kind, Prefix, PrefixStatus, Row, Status
+from node.records import pack, unpack
+from node.runtime import Connection, Node
+from node.store import handles, prefixes
+from node.store.handles import NewRow
+from node.templates import Compiled
+from node.writing import Change, Claim, change
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one row: created, unchanged (same content), conflict or rejected, the last two with why."""
+
+    row: int
+    handle: str
+    outcome: str
+    version: int = 0
+    error: NodeError | None = None
+
+
+async def register(
+    node: Node,
+    identity: Identity,
+    rows: Sequence[bytes | msgspec.Raw],
+    *,
+    kind: Kind = Kind.ITEM,
+    claim: Claim | None = None,
+) -> list[Outcome]:
+    """Register `rows` (JSON objects) in one transaction; one outcome for each, in order.
+
+    What is acknowledged as created or unchanged is durable; nothing of a refused row is stored.
+    """
+
+    async def work(doing: Change) -> list[Outcome]:
+        outcomes, drafts = _read(rows)
+        for prefix in sorted({draft.prefix for draft in drafts.values()}):
+            mine = {n: draft for n, draft in drafts.items() if draft.prefix == prefix}
+            await _register_under(node, doing.conn, identity, prefix, mine, kind, outcomes)
+        return [outcomes[n] for n in range(len(rows))]
+
+    result = await change(node, work, claim=claim)
+    for outcome in result:
+        metrics.registered_rows_total.labels(outcome.outcome).inc()
+    return result
+
+
+def _read(rows: Iterable[bytes | msgspec.Raw]) -> tuple[dict[int, Outcome], dict[int, Draft]]:
+    """Outcomes of the rows that cannot be read or stand twice, and drafts of the others, by row number."""
+    outcomes: dict[int, Outcome] = {}
+    drafts: dict[int, Draft] = {}
+    first: dict[str, int] = {}
+    for number, raw in enumerate(rows):
+        try:
+            draft = draft_of(raw)
+        except NodeError as error:
+            outcomes[number] = Outcome(number, "", "rejected", error=error)
+            continue
+        if draft.handle in first:
+            error = DuplicateInBatch.of(handle=draft.handle, first=first[draft.handle])
+            outcomes[number] = Outcome(number, draft.handle, "rejected", error=error)
+            continue
+        first[draft.handle] = number
+        drafts[number] = draft
+    return outcomes, drafts
+
+
+async def owned_prefix(conn: Connection, identity: Identity, text: str) -> Prefix:
+    """The prefix, held for this transaction; raises unless it lives here, is the caller's and is enabled."""
+    prefix = await prefixes.hold(conn, text)
+    if prefix is None:
+        raise UnknownPrefix.of(prefix=text)
+    if prefix.registrant_id != identity.registrant_id:
+        raise ForeignPrefix.of(prefix=text)
+    if prefix.status != PrefixStatus.ENABLED:
+        raise PrefixNotActive.of(prefix=text, status=prefix.status.word, status_zh=prefix.status.zh)
+    return prefix
+
+
+async def _register_under(
+    node: Node,
+    conn: Connection,
+    identity: Identity,
+    prefix_text: str,
+    drafts: dict[int, Draft],
+    kind: Kind,
+    outcomes: dict[int, Outcome],
+) -> None:
+    try:
+        prefix = await owned_prefix(conn, identity, prefix_text)
+    except NodeError as error:
+        for number, draft in drafts.items():
+            outcomes[number] = Outcome(number, draft.handle, "rejected", error=error)
+        return
+    lots = await fetch_lots(conn, prefix, {d.lot for d in drafts.values() if d.lot})
+    new: dict[int, NewRow] = {}
+    for number, draft in drafts.items():
+        try:
+            new[number] = await _checked(node, conn, prefix, draft, lots, kind)
+        except NodeError as error:
+            outcomes[number] = Outcome(number, draft.handle, "rejected", error=error)
+    await _store(conn, prefix, new, outcomes)
+
+
+async def fetch_lots(conn: Connection, prefix: Prefix, suffixes: set[str]) -> dict[str, Row]:
+    """The lots among these that can take items; they cannot be deleted while this transaction runs."""
+    if not suffixes:
+        return {}
+    wanted = sorted(suffixes)
+    await prefixes.hold_lots(conn, prefix.id, wanted)
+    shards = handle_codec.shards_of(wanted, prefix.home, prefix.spread)
+    found = await handles.fetch_many(conn, prefix.id, shards, wanted)
+    return {s: row for s, row in found.items() if row.kind == Kind.LOT and row.status == Status.ACTIVE}
+
+
+async def _checked(
+    node: Node, conn: Connection, prefix: Prefix, draft: Draft, lots: dict[str, Row], kind: Kind
+) -> NewRow:
+    """The draft as a row to store, valid by its template together with what its lot gives it."""
+    if kind == Kind.LOT and draft.lot:
+        raise InvalidRow.of(RowError("lot", "lot_in_lot", "批次不能属于批次", "a lot cannot be in a lot"))
+    lot = lots.get(draft.lot)
+    if draft.lot and lot is None:
+        raise UnknownLot.of(RowError("lot", "unknown_lot", "没有此批次", "no such lot"), lot=draft.lot)
+    template_id, compiled = await template_of(node, conn, draft.template, lot, draft.lot)
+    attributes = checked_attributes(compiled, draft.attributes, lot, kind)
+    return NewRow(
+        shard=handle_codec.shard_of(draft.suffix, prefix.home, prefix.spread),
+        suffix=draft.suffix,
+        kind=kind,
+        lot=draft.lot,
+        template_id=template_id,
+        content=pack(attributes, draft.values),
+    )
+
+
+async def template_of(
+    node: Node, conn: Connection, name: str, lot: Row | None, lot_name: str
+) -> tuple[int, Compiled | None]:
+    """The template by name, or the lot's; an item follows the template of its lot."""
+    if lot is None:
+        return await catalogue.by_name(node, name, conn) if name else (0, None)
+    compiled = await catalogue.by_id(node, lot.template_id, conn)
+    if name:
+        given, _ = await catalogue.by_name(node, name, conn)
+        if given != lot.template_id:
+            expected = compiled.template.name if compiled else "—"
+            raise LotTemplate.of(
+                RowError("template", "lot_template", f"应为 {expected}", f"must be {expected}"),
+                lot=lot_name,
+                expected=expected,
+                template=name,
+            )
+    return lot.template_id, compiled
+
+
+def checked_attributes(
+    compiled: Compiled | None, raw: bytes | msgspec.Raw, lot: Row | None, kind: Kind
+) -> dict[str, Any]:
+    """Canonical own attributes; without a template none are taken (plain handle values are)."""
+    if compiled is not None:
+        inherited = unpack(lot.content)[0] if lot else None
+        return compiled.decode(raw, inherited, partial=kind == Kind.LOT)
+    if bytes(raw).strip() != b"{}":
+        raise InvalidRow.of(
+            RowError("template", "required", "属性需要模板", "attributes need a template that types them")
+        )
+    return {}
+
+
+async def _store(
+    conn: Connection, prefix: Prefix, new: dict[int, NewRow], outcomes: dict[int, Outcome]
+) -> None:
+    """Insert first, then look at what was there already: the primary key decides races, not a check."""
+    if not new:
+        return
+    created = await handles.insert(conn, prefix.id, list(new.values()))
+    old = [row for row in new.values() if row.suffix not in created]
+    stored = (
+        await handles.fetch_many(conn, prefix.id, [r.shard for r in old], [r.suffix for r in old]) if old else {}
+    )
+    for number, row in new.items():
+        handle = f"{prefix.prefix}/{row.suffix}"
+        if row.suffix in created:
+            outcomes[number] = Outcome(number, handle, "created", 1)
+        else:
+            outcomes[number] = _compare(number, handle, row, stored[row.suffix])
+    if created:
+        if not prefix.used:
+            await prefixes.mark_used(conn, prefix.id)
+        await prefixes.count(conn, prefix.id, datetime.now(UTC).date(), len(created), 0)
+
+
+def _compare(number: int, handle: str, row: NewRow, stored: Row) -> Outcome:
+    """The same content again is success, other content a conflict that names the stored version."""
+    if stored.status == Status.TOMBSTONE:
+        return Outcome(number, handle, "conflict", stored.version, HandleDeleted.of(handle=handle))
+    same = (stored.kind, stored.lot, stored.template_id, stored.content) == (
+        row.kind,
+        row.lot,
+        row.template_id,
+        row.content,
+    )
+    if same:
+        return Outcome(number, handle, "unchanged", stored.version)
+    error = HandleConflict.of(handle=handle, version=stored.version)
+    return Outcome(number, handle, "conflict", stored.version, error)

@@ -1,0 +1,146 @@
+"""Node: settings, pools and clock in one object, opened once a process and handed to functions as an argument."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import asyncpg
+import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from node import metrics
+from node.cache import Cache
+from node.config import Settings
+from node.errors import NodeError, Unavailable
+from node.sealing import Sealer
+
+_T = TypeVar("_T")
+
+
+class ReadConnection(Protocol):
+    """What may be done outside a change: mypy refuses a store function that writes on one of these."""
+
+    async def fetch(self, query: str, *args: Any) -> list[Any]: ...
+    async def fetchrow(self, query: str, *args: Any) -> Any: ...
+    async def fetchval(self, query: str, *args: Any) -> Any: ...
+
+
+class Connection(ReadConnection, Protocol):
+    """A connection inside the transaction of a change."""
+
+    async def execute(self, query: str, *args: Any) -> str: ...
+
+
+# The server is away, or cannot take more: nothing is wrong with the request.
+_AWAY = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.QueryCanceledError,
+    asyncpg.InterfaceError,
+    ConnectionError,
+    OSError,
+    TimeoutError,
+)
+# Lost a race that the database resolved by refusing one side: the same work again is right.
+_RETRY = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+_RETRIES = 3
+
+
+@dataclass(slots=True)
+class Node:
+    """What every function of the node may need. PostgreSQL is the truth; Valkey may be away at any time."""
+
+    settings: Settings
+    pool: asyncpg.Pool
+    cache: Cache
+    valkey: redis.Redis
+    sealer: Sealer
+    # Immutable once published, so kept for the life of the process: compiled by id, (id, compiled) by code@version.
+    templates: dict[int, Any] = field(default_factory=dict)
+    template_names: dict[str, Any] = field(default_factory=dict)
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+
+async def open_node(settings: Settings) -> Node:
+    """Open the pools; raises Unavailable where PostgreSQL cannot be reached. Valkey is not waited for."""
+    sealer = Sealer.from_file(settings.secret_file)
+    try:
+        pool = await asyncpg.create_pool(
+            settings.database_url,
+            min_size=min(2, settings.pool_size),
+            max_size=settings.pool_size,
+            command_timeout=settings.statement_timeout,
+            server_settings={
+                "application_name": "idnode",
+                "statement_timeout": str(int(settings.statement_timeout * 1000)),
+                "idle_in_transaction_session_timeout": "60000",
+                "lock_timeout": "5000",
+            },
+        )
+    except _AWAY as error:
+        raise Unavailable.of(what="PostgreSQL", retry_after=2) from error
+    return Node(settings, pool, Cache(_valkey(settings), settings.cache_ttl), sealer)
+
+
+def _valkey(settings: Settings) -> redis.Redis:
+    # redis-py's own defaults wait 5 s and try again: up to 10 s for each GET on a black-holed server.
+    return redis.Redis.from_url(
+        settings.redis_url,
+        socket_timeout=settings.cache_timeout,
+        socket_connect_timeout=settings.cache_timeout,
+        retry=Retry(NoBackoff(), 0),
+        max_connections=64,
+    )
+
+
+async def close_node(node: Node) -> None:
+    for task in node.tasks:
+        task.cancel()
+    await asyncio.gather(*node.tasks, return_exceptions=True)
+    await node.cache.close()
+    try:
+        await asyncio.wait_for(node.pool.close(), 10)
+    except TimeoutError:
+        node.pool.terminate()
+
+
+@asynccontextmanager
+async def _acquire(node: Node) -> AsyncIterator[Any]:
+    """A connection for a statement or a transaction; Unavailable after `pool_timeout` s or when the server is away."""
+    start = time.perf_counter()
+    try:
+        async with node.pool.acquire(timeout=node.settings.pool_timeout) as connection:
+            metrics.pool_wait_seconds.observe(time.perf_counter() - start)
+            yield connection
+    except NodeError:
+        raise
+    except _AWAY as error:
+        raise Unavailable.of(what="PostgreSQL", retry_after=2) from error
+
+
+@asynccontextmanager
+async def reading(node: Node) -> AsyncIterator[ReadConnection]:
+    """A connection to read from; each statement sees what was committed before it began."""
+    async with _acquire(node) as connection:
+        yield connection
+
+
+async def in_transaction(node: Node, work: Callable[[Connection], Awaitable[_T]]) -> _T:
+    """Run `work` in one transaction; it is run again when PostgreSQL resolved a deadlock against it."""
+    for attempt in range(_RETRIES):
+        try:
+            async with _acquire(node) as connection, connection.transaction():
+                return await work(connection)
+        except _RETRY:
+            if attempt == _RETRIES - 1:
+                raise Unavailable.of(what="PostgreSQL", retry_after=1) from None
+    raise AssertionError("unreachable")

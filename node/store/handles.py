@@ -1,0 +1,169 @@
+"""SQL over `handle`, `handle_history` and `event`: sharded tables, so every statement names the shard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from node.model import Kind, Row, Status
+from node.runtime import Connection, ReadConnection
+
+_COLUMNS = "suffix, kind, status, lot, template_id, values, reason, successor, version, created_at, updated_at"
+# Times as seconds, rounded to the microseconds that PostgreSQL keeps: a cached row equals a stored one.
+_ROW = (
+    "h.suffix, h.kind, h.status, h.lot, h.template_id, h.values, h.reason, h.successor, h.version, "
+    "extract(epoch FROM h.created_at)::float8 AS created_at, extract(epoch FROM h.updated_at)::float8 AS updated_at"
+)
+
+_SELECT_ONE = f"SELECT {_ROW} FROM handle h WHERE h.shard = $1 AND h.prefix_id = $2 AND h.suffix = $3"
+
+_SELECT_MANY = f"""
+    SELECT {_ROW}
+      FROM unnest($2::smallint[], $3::text[]) AS wanted (shard, suffix)
+      JOIN handle h ON h.shard = wanted.shard AND h.prefix_id = $1 AND h.suffix = wanted.suffix
+"""
+
+# What is new is stored, what is there already is left alone; the rows come back in no order.
+_INSERT = """
+    INSERT INTO handle (shard, prefix_id, suffix, kind, status, lot, template_id, values, created_at, updated_at)
+    SELECT n.shard, $1, n.suffix, n.kind, 1, n.lot, n.template_id, n.values, now(), now()
+      FROM unnest($2::smallint[], $3::text[], $4::smallint[], $5::text[], $6::integer[], $7::bytea[])
+           AS n (shard, suffix, kind, lot, template_id, values)
+     ORDER BY n.shard, n.suffix
+    ON CONFLICT (shard, prefix_id, suffix) DO NOTHING
+    RETURNING suffix
+"""
+
+_LOCK = f"""
+    SELECT {_ROW} FROM handle h WHERE h.shard = $1 AND h.prefix_id = $2 AND h.suffix = $3 FOR UPDATE
+"""
+
+_KEEP_OLD = f"""
+    INSERT INTO handle_history (shard, prefix_id, actor, {_COLUMNS})
+    SELECT shard, prefix_id, $4, {_COLUMNS} FROM handle WHERE shard = $1 AND prefix_id = $2 AND suffix = $3
+"""
+
+_REPLACE = f"""
+    UPDATE handle AS h
+       SET status = $4, lot = $5, template_id = $6, values = $7, reason = $8, successor = $9,
+           version = h.version + 1, updated_at = now()
+     WHERE h.shard = $1 AND h.prefix_id = $2 AND h.suffix = $3
+    RETURNING {_ROW}
+"""
+
+# A prefix's shards are an interval on a ring of 1,024: (home + k) mod 1024 for k below spread.
+_PAGE = f"""
+    SELECT h.shard, {_ROW}
+      FROM handle h
+     WHERE h.shard = ANY ($1::smallint[]) AND h.prefix_id = $2 AND (h.shard, h.suffix) > ($3, $4)
+     ORDER BY h.shard, h.suffix
+     LIMIT $5
+"""
+
+_HAS_ITEMS = """
+    SELECT EXISTS (SELECT FROM handle WHERE shard = ANY ($1::smallint[]) AND prefix_id = $2 AND lot = $3)
+"""
+
+_HISTORY = f"""
+    SELECT {_ROW}, h.actor FROM handle_history h
+     WHERE h.shard = $1 AND h.prefix_id = $2 AND h.suffix = $3 ORDER BY h.version
+"""
+
+
+@dataclass(slots=True)
+class NewRow:
+    """A row about to be registered; `content` as in `model.Row`."""
+
+    shard: int
+    suffix: str
+    kind: Kind
+    lot: str
+    template_id: int
+    content: bytes
+
+
+def _row(record: Any) -> Row:
+    return Row(
+        suffix=record["suffix"],
+        kind=Kind(record["kind"]),
+        status=Status(record["status"]),
+        lot=record["lot"],
+        template_id=record["template_id"],
+        content=record["values"],
+        reason=record["reason"],
+        successor=record["successor"],
+        version=record["version"],
+        created_at=record["created_at"],
+        updated_at=record["updated_at"],
+    )
+
+
+async def fetch(conn: ReadConnection, shard: int, prefix_id: int, suffix: str) -> Row | None:
+    record = await conn.fetchrow(_SELECT_ONE, shard, prefix_id, suffix)
+    return _row(record) if record else None
+
+
+async def fetch_many(
+    conn: ReadConnection, prefix_id: int, shards: Sequence[int], suffixes: Sequence[str]
+) -> dict[str, Row]:
+    """The rows that exist, by suffix; `shards` goes with `suffixes`."""
+    return {r["suffix"]: _row(r) for r in await conn.fetch(_SELECT_MANY, prefix_id, shards, suffixes)}
+
+
+async def insert(conn: Connection, prefix_id: int, rows: Sequence[NewRow]) -> set[str]:
+    """Store the rows whose handle does not exist yet, tombstones included; return their suffixes.
+
+    Rows go in by key order, so that two batches that share handles cannot deadlock.
+    """
+    records = await conn.fetch(
+        _INSERT,
+        prefix_id,
+        [r.shard for r in rows],
+        [r.suffix for r in rows],
+        [r.kind for r in rows],
+        [r.lot for r in rows],
+        [r.template_id for r in rows],
+        [r.content for r in rows],
+    )
+    return {record["suffix"] for record in records}
+
+
+async def lock(conn: Connection, shard: int, prefix_id: int, suffix: str) -> Row | None:
+    """The row, held against other changes until the transaction ends."""
+    record = await conn.fetchrow(_LOCK, shard, prefix_id, suffix)
+    return _row(record) if record else None
+
+
+async def replace(conn: Connection, shard: int, prefix_id: int, row: Row, actor: str) -> Row:
+    """Write `row` over the stored one, which goes to the history; returns the row with its new version and time."""
+    await conn.execute(_KEEP_OLD, shard, prefix_id, row.suffix, actor)
+    record = await conn.fetchrow(
+        _REPLACE,
+        shard,
+        prefix_id,
+        row.suffix,
+        row.status,
+        row.lot,
+        row.template_id,
+        row.content,
+        row.reason,
+        row.successor,
+    )
+    return _row(record)
+
+
+async def page(
+    conn: ReadConnection, shards: Sequence[int], prefix_id: int, after: tuple[int, str], limit: int
+) -> list[tuple[int, Row]]:
+    """Rows after the key `after` = (shard, suffix), in key order."""
+    return [(r["shard"], _row(r)) for r in await conn.fetch(_PAGE, shards, prefix_id, *after, limit)]
+
+
+async def has_items(conn: ReadConnection, shards: Sequence[int], prefix_id: int, lot: str) -> bool:
+    return bool(await conn.fetchval(_HAS_ITEMS, shards, prefix_id, lot))
+
+
+async def history(conn: ReadConnection, shard: int, prefix_id: int, suffix: str) -> list[tuple[Row, str]]:
+    """Earlier versions, oldest first, each with who replaced it."""
+    return [(_row(r), r["actor"]) for r in await conn.fetch(_HISTORY, shard, prefix_id, suffix)]
