@@ -77,6 +77,12 @@ class Cache:
     async def close(self) -> None:
         await self._valkey.aclose()
 
+    async def alive(self) -> bool:
+        try:
+            return bool(await self._valkey.ping())
+        except (RedisError, OSError):
+            return False
+
     async def get(self, keys: Sequence[str]) -> tuple[list[Fact | None], list[str]]:
         """What is kept under each key, and for each a lease token to fill it with ("" where none was granted)."""
         token = secrets.token_hex(8)

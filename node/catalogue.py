@@ -60,3 +60,9 @@ def _keep(node: Node, record: tuple[int, bytes] | None) -> tuple[int, Compiled]:
     if compiled is None:
         compiled = node.templates[template_id] = compile_template(Template.from_body(body))
     return template_id, compiled
+
+
+async def fetch(node: Node, name: str) -> Template:
+    """The published template of that name; raises UnknownTemplate."""
+    async with reading(node) as conn:
+        return (await by_name(node, name, conn))[1].template

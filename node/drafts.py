@@ -83,7 +83,7 @@ class Draft:
 
 def draft_of(raw: bytes | msgspec.Raw) -> Draft:
     """Read one registration; raises a NodeError that names the field."""
-    envelope = _decode(_envelope, raw)
+    envelope = decoded(_envelope, raw)
     prefix, suffix = issued_handle(envelope.handle)
     return Draft(
         prefix,
@@ -96,7 +96,7 @@ def draft_of(raw: bytes | msgspec.Raw) -> Draft:
 
 
 def replacement_of(raw: bytes) -> Replacement:
-    return _decode(_replacement, raw)
+    return decoded(_replacement, raw)
 
 
 def issued_handle(text: str, field: str = "handle") -> tuple[str, str]:
@@ -184,7 +184,7 @@ def _canonical(value: Value) -> dict[str, Any]:
     return kept
 
 
-def _decode(decoder: msgspec.json.Decoder[Any], raw: bytes | msgspec.Raw) -> Any:
+def decoded(decoder: msgspec.json.Decoder[Any], raw: bytes | msgspec.Raw) -> Any:
     """Decode one row; InvalidRow with the field where it does not fit, BrokenBody where it is not JSON."""
     try:
         return decoder.decode(raw)

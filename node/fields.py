@@ -92,7 +92,7 @@ def field_fault(field: Field, groups: frozenset[str], known: frozenset[str]) -> 
     """Why this field makes no sense, or "". A column is a field without a group (`groups` empty)."""
     faults = [
         (not _CODE.fullmatch(field.code), "code must be lower snake, at most 50 characters"),
-        (field.code in _RESERVED or field.code.startswith("hs_"), "reserved code"),
+        ((bool(groups) and field.code in _RESERVED) or field.code.startswith("hs_"), "reserved code"),
         (not field.zh or not field.en, "needs both names"),
         (bool(groups) and field.group not in groups, f"unknown group {field.group!r}"),
         (not groups and (field.type == "T" or field.list), "a column cannot be a table or a list"),

@@ -25,7 +25,7 @@ ROOT = "attributes"
 
 
 def read(raw: bytes) -> Any:
-    """The JSON value of `raw`; raises Fault. Takes NaN, huge numbers and lone surrogates, to be told of by field."""
+    """The JSON value of `raw`; raises Fault. NaN, huge numbers and lone surrogates are told of by field."""
     try:
         return json.loads(bytes(raw).decode(), parse_int=_integer)
     except UnicodeDecodeError as error:
@@ -102,7 +102,7 @@ def _of_record(field: Field, record: Any, path: str) -> Iterator[RowError]:
 
 def _of_one(field: Field, value: Any, path: str) -> Iterator[RowError]:
     try:
-        _must_fit(field, value)
+        must_fit(field, value)
         finish = single_finisher(field)
         if finish is not None:
             finish(value)
@@ -110,7 +110,7 @@ def _of_one(field: Field, value: Any, path: str) -> Iterator[RowError]:
         yield _error(path, fault, value)
 
 
-def _must_fit(field: Field, value: Any) -> None:
+def must_fit(field: Field, value: Any) -> None:
     """What msgspec tests by the type of the field; raises Fault."""
     zh, en = _expected(field)
     if value is None:

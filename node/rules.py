@@ -1,7 +1,7 @@
 """Rules over several fields of a row. Each kind is a Struct that a data file's `[[rules]]` fills.
 
-A rule reads the merged attributes (lot and item) and says nothing while a field it needs is absent: what must
-be present is the business of `required`, `required_when` and `waived_when`. Texts are made here, not from data.
+A rule reads the merged attributes (lot and item) and is silent while a field it needs is absent: presence is
+the business of `required`, `required_when` and `waived_when`.
 """
 
 from __future__ import annotations

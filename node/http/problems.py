@@ -50,6 +50,10 @@ def document(error: NodeError, row: int = 0) -> dict[str, Any]:
     return body
 
 
+def encoded(error: NodeError) -> bytes:
+    return orjson.dumps(document(error), default=str)
+
+
 def headers(error: NodeError) -> dict[str, str]:
     extra = {"Content-Language": "zh, en", "Cache-Control": "no-store"}
     if error.kind == "unauthenticated":
@@ -60,6 +64,4 @@ def headers(error: NodeError) -> dict[str, str]:
 
 
 def response(error: NodeError) -> Response:
-    return Response(
-        orjson.dumps(document(error), default=str), status_of(error), headers(error), CONTENT_TYPE
-    )
+    return Response(encoded(error), status_of(error), headers(error), CONTENT_TYPE)

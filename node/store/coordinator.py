@@ -30,7 +30,9 @@ _DUE = """
      ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
 """
 _OLDEST = "SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 FROM outbox"
-_PING = "SELECT 1"
+_PING = "SELECT count(*) FROM (SELECT FROM prefix LIMIT 1) AS one"
+# Takes a transaction id, so a read-only or full server refuses it; leaves nothing behind.
+_PROBE_WRITE = "SELECT pg_current_xact_id()"
 
 
 async def claim(conn: Connection, scope: str, key: str, method: str, path: str, digest: bytes) -> Any:
@@ -73,3 +75,7 @@ async def oldest_message(conn: ReadConnection) -> float:
 
 async def ping(conn: ReadConnection) -> None:
     await conn.fetchval(_PING)
+
+
+async def probe_write(conn: Connection) -> None:
+    await conn.fetchval(_PROBE_WRITE)

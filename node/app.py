@@ -1,0 +1,139 @@
+"""create_app(): lifespan, routers, error handling, and the resolver in front."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from node import catalogue, metrics
+from node.config import Settings
+from node.errors import BadRequest, NodeError, NotFound
+from node.http import events, handles, health, onboarding, problems
+from node.http.resolver import FrontDoor
+from node.migrate import check
+from node.runtime import close_node, open_node, reading
+from node.writing import Replayed, housekeeping
+
+_MAX_HEADERS = 16 * 1024  # bytes; httptools itself took 1 MiB
+_log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings | None = None) -> ASGIApp:
+    """The whole node as one ASGI application; settings from the environment unless given."""
+    known = settings or Settings.from_env()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        node = await open_node(known)
+        try:
+            async with reading(node) as conn:
+                await check(conn)
+            await catalogue.every(node)
+            node.tasks.append(asyncio.create_task(housekeeping(node)))
+            app.state.node = node
+            yield
+        finally:
+            await close_node(node)
+
+    app = FastAPI(
+        title="宿州市工业互联网标识解析二级节点 · Suzhou secondary node",
+        version="0.1.0",
+        lifespan=lifespan,
+        docs_url="/api/docs",
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+    )
+    for router in (health.router, onboarding.router, handles.router, events.router):
+        app.include_router(router)
+    app.add_exception_handler(NodeError, _node_error)
+    app.add_exception_handler(Replayed, _replayed)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    return Guard(FrontDoor(app, app.state))
+
+
+async def _node_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, NodeError)
+    return problems.response(error)
+
+
+async def _replayed(request: Request, answer: Exception) -> Response:
+    assert isinstance(answer, Replayed)
+    kind = "application/json" if answer.status < 400 else problems.CONTENT_TYPE
+    return Response(answer.body, answer.status, {"Idempotency-Replayed": "true"}, kind)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return problems.response(NotFound.of(what=request.url.path[:200]))
+    response = problems.response(BadRequest.of(reason=str(error.detail), reason_zh=str(error.detail)))
+    response.status_code = error.status_code
+    if error.headers:
+        response.headers.update(error.headers)
+    return response
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return problems.response(
+        BadRequest.of(reason=f"{where}: {first['msg']}", reason_zh=f"{where}：{first['msg']}")
+    )
+
+
+class Guard:
+    """Outermost: header limit, request id, metrics, and a problem document for what nobody foresaw."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+        status = 500
+        begin = time.perf_counter()
+        request_id = secrets.token_hex(8).encode()
+
+        async def observed(message: Message) -> None:
+            nonlocal started, status
+            if message["type"] == "http.response.start":
+                started, status = True, message["status"]
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id),
+                    (b"x-content-type-options", b"nosniff"),
+                ]
+            await send(message)
+
+        try:
+            if sum(len(k) + len(v) for k, v in scope["headers"]) > _MAX_HEADERS:
+                refusal = problems.response(
+                    BadRequest.of(reason="headers over 16 KiB", reason_zh="请求头超过 16 KiB")
+                )
+                refusal.status_code = 431
+                await refusal(scope, receive, observed)
+            else:
+                await self._app(scope, receive, observed)
+        except Exception:
+            _log.exception("request %s failed", request_id.decode())
+            if started:
+                raise
+            await problems.response(NodeError())(scope, receive, observed)
+        route = scope.get("route")
+        label = getattr(route, "path", "resolver" if route is None else "other")
+        metrics.http_requests_total.labels(label, str(status)).inc()
+        metrics.http_request_seconds.labels(label).observe(time.perf_counter() - begin)
