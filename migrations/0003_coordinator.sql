@@ -110,7 +110,7 @@ CREATE TRIGGER audit_is_append_only BEFORE UPDATE OR DELETE ON audit
     FOR EACH ROW EXECUTE FUNCTION audit_is_append_only();
 
 CREATE TABLE cache_fence (
-    only          boolean PRIMARY KEY DEFAULT true CHECK (only),
+    single        boolean PRIMARY KEY DEFAULT true CHECK (single),
     epoch         bigint NOT NULL DEFAULT 1,
     enabled       boolean NOT NULL DEFAULT true,
     changed_at    timestamptz NOT NULL DEFAULT now()

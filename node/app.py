@@ -15,10 +15,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from node import catalogue, metrics
+from node import catalogue, logs, metrics
 from node.config import Settings
 from node.errors import BadRequest, NodeError, NotFound
-from node.http import events, handles, health, onboarding, problems
+from node.http import events, handles, health, home, onboarding, problems
 from node.http.resolver import FrontDoor
 from node.migrate import check
 from node.runtime import close_node, open_node, reading
@@ -26,6 +26,13 @@ from node.writing import Replayed, housekeeping
 
 _MAX_HEADERS = 16 * 1024  # bytes; httptools itself took 1 MiB
 _log = logging.getLogger(__name__)
+
+
+def worker_app() -> ASGIApp:
+    """What a worker process serves: logging of its own, then the node by its environment."""
+    settings = Settings.from_env()
+    logs.setup(settings.log_level)
+    return create_app(settings)
 
 
 def create_app(settings: Settings | None = None) -> ASGIApp:
@@ -53,7 +60,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )
-    for router in (health.router, onboarding.router, handles.router, events.router):
+    for router in (health.router, home.router, onboarding.router, handles.router, events.router):
         app.include_router(router)
     app.add_exception_handler(NodeError, _node_error)
     app.add_exception_handler(Replayed, _replayed)

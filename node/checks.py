@@ -11,7 +11,8 @@ from stdnum import luhn
 from stdnum.cn import uscc
 
 _HANDLE = re.compile(r"[0-9]{2}\.[0-9]{3,5}\.[0-9]{1,54}/\S+")
-_LOOKS_NATIVE = re.compile(r"[0-9]{2}\.[0-9]{3,5}(?:[./ ]|$)")
+_LOOKS_NATIVE = re.compile(r"(?!10\.)[0-9]{2}\.[0-9]{3,5}(?:[./ ]|$)")  # 10.x/ is a DOI
+_BLANK = re.compile(r"\s")
 _DID = re.compile(r"did:[a-z0-9]+:\S+")
 _GEO = re.compile(r"-?[0-9]{1,2}(?:\.[0-9]{1,10})?, ?-?[0-9]{1,3}(?:\.[0-9]{1,10})?")
 _MOMENT = re.compile(r"[0-9-]{10}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:Z|[+-][0-9]{2}:[0-9]{2})")
@@ -63,7 +64,7 @@ def is_handle(text: str) -> bool:
 def is_reference(text: str) -> bool:
     """An identifier of any scheme or an enterprise's own code: no blanks, and what begins like a handle or
     a DID is a whole one. Digits alone may be GTIN, SSCC or an internal code (domain.md 1.3), so no mod-10."""
-    if any(c.isspace() for c in text):
+    if _BLANK.search(text):
         return False
     if _LOOKS_NATIVE.match(text):
         return is_handle(text)

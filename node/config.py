@@ -17,7 +17,7 @@ class ConfigError(Exception):
     """A setting is missing or cannot be used; the message names it."""
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)  # no slots: the defaults are read from the class below
 class Settings:
     """What a node needs to know. Sizes in bytes, times in seconds."""
 

@@ -124,6 +124,15 @@ class Servers:
     async def stop(self) -> None:
         await asyncio.gather(self.stop_postgres(), self.stop_valkey())
 
+    async def recreate_database(self) -> None:
+        """Throw the node's database away and make an empty one."""
+        conn = await asyncpg.connect(self.admin_database_url, timeout=10)
+        try:
+            await conn.execute("DROP DATABASE node WITH (FORCE)")
+            await conn.execute("CREATE DATABASE node OWNER node")
+        finally:
+            await conn.close()
+
     async def _postgres_answers(self) -> bool:
         try:
             conn = await asyncpg.connect(self.admin_database_url, timeout=2)
@@ -162,8 +171,8 @@ async def servers(
             directory,
             programs,
             _passwords(directory, programs.uid),
-            _port(postgres_port),
-            _port(valkey_port),
+            free_port(postgres_port),
+            free_port(valkey_port),
             postgres_settings or {},
         )
         stack.push_async_callback(running.stop)
@@ -193,14 +202,14 @@ def _lock(directory: Path) -> object:
     return file
 
 
-def _port(wanted: int) -> int:
+def free_port(wanted: int) -> int:
     """A free port of loopback, or the one wanted; EmbeddedError where that is taken."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", wanted))
         except OSError as error:
-            raise EmbeddedError(f"port {wanted} is taken: {error.strerror}") from None
+            raise EmbeddedError(f"port {wanted} of 127.0.0.1 is taken ({error.strerror}); choose another --port") from None
         return int(probe.getsockname()[1])
 
 

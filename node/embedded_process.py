@@ -81,7 +81,8 @@ def _copied(package: Path) -> Path:
     return target / package.name
 
 
-def _dropper(uid: int | None, death_signal: signal.Signals) -> Callable[[], None]:
+def dropper(uid: int | None, death_signal: signal.Signals) -> Callable[[], None]:
+    """What a child does before it becomes its program: take `uid`, ask for `death_signal` when we die."""
     parent = os.getpid()
 
     def drop() -> None:
@@ -118,7 +119,7 @@ class Child:
                 cwd="/",
                 env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
                 start_new_session=True,
-                preexec_fn=_dropper(uid, stop_signal),
+                preexec_fn=dropper(uid, stop_signal),
             )
         return cls(process, log, stop_signal)
 
@@ -156,7 +157,7 @@ async def run(command: Sequence[str], uid: int | None) -> None:
         stderr=asyncio.subprocess.STDOUT,
         cwd="/",
         env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
-        preexec_fn=_dropper(uid, signal.SIGTERM),
+        preexec_fn=dropper(uid, signal.SIGTERM),
     )
     output, _ = await process.communicate()
     if process.returncode:

@@ -47,7 +47,8 @@ class NodeError(Exception):
         return f"{self.zh.format_map(self.datum)} / {self.en.format_map(self.datum)}"
 
     def __str__(self) -> str:
-        return self.detail
+        named = [f"{e.field}: {e.zh} / {e.en}" for e in self.errors]
+        return "; ".join([self.detail, *named])
 
 
 class BadRequest(NodeError):
@@ -172,6 +173,11 @@ class NotAuthenticated(NodeError):
 class KeyRevoked(NodeError):
     code, response_code, kind = "key_revoked", 403, "unauthenticated"
     zh, en = "密钥已吊销或过期", "The key is revoked or has expired"
+
+
+class TooManyKeys(NodeError):
+    code, response_code, kind = "too_many_keys", 2, "conflict"
+    zh, en = "每家企业至多 {limit} 个有效密钥，请先吊销一个", "At most {limit} live keys; revoke one first"
 
 
 class NotAllowed(NodeError):

@@ -129,6 +129,7 @@ def _value_fault(field: Field) -> str:
             "bad enum: names do not match",
         ),
         (bool(field.also) and field.type in ("N", "B", "T"), "also is for texts, dates and enumerations"),
+        (field.type in ("D", "DT") and any(w[:1].isdigit() for w in field.also), "also begins like a date"),
         (field.min is not None and field.type != "N", "min is for numbers"),
         (field.max_value is not None and field.type != "N", "max_value is for numbers"),
         (low > high, "min is larger than max_value"),

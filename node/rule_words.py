@@ -6,11 +6,26 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from node.fields import Field
 
 Attributes = Mapping[str, Any]
 Fields = Mapping[str, Field]
 DAY_LENGTH = len("2024-09-10")
+
+
+class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A range of numbers, open where a side is None."""
+
+    min: float | None = None
+    max: float | None = None
+
+    @property
+    def words(self) -> str:
+        if self.min is None:
+            return f"≤ {self.max:g}"
+        return f"≥ {self.min:g}" if self.max is None else f"{self.min:g}–{self.max:g}"
 
 
 def find(fields: Fields, name: str) -> Field | None:
@@ -43,20 +58,15 @@ def holds(values: Attributes, when: Mapping[str, list[str | bool]]) -> bool:
 
 
 def cells(values: Attributes, name: str) -> list[Any]:
+    if name in values:
+        return [values[name]]
     code, _, column = name.partition(".")
-    value = values.get(code)
-    if not column:
-        return [] if value is None else [value]
-    return [record[column] for record in value or () if column in record]
+    return [record[column] for record in values.get(code, ()) if column in record] if column else []
 
 
-def dates(values: Attributes, fields: Fields, name: str) -> list[str]:
-    field = find(fields, name)
-    return [text for text in cells(values, name) if field is not None and text not in field.also]
-
-
-def one_date(values: Attributes, fields: Fields, name: str) -> str:
-    return next(iter(dates(values, fields, name)), "")
+def dates(values: Attributes, name: str) -> list[str]:
+    """Dates begin with a digit; the words that may stand instead (无) do not: fields.py sees to that."""
+    return [text for text in cells(values, name) if text[0].isdigit()]
 
 
 def after(first: str, second: str) -> bool:
@@ -64,6 +74,11 @@ def after(first: str, second: str) -> bool:
     if DAY_LENGTH in (len(first), len(second)):
         return first[:DAY_LENGTH] > second[:DAY_LENGTH]
     return datetime.fromisoformat(first) > datetime.fromisoformat(second)
+
+
+def in_one_zone(first: str, second: str) -> bool:
+    """Can the two be compared as texts? Yes, where one is a day, or both end in the same offset."""
+    return DAY_LENGTH in (len(first), len(second)) or first[-6:] == second[-6:]
 
 
 def names(fields: Fields, name: str) -> tuple[str, str]:

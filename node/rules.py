@@ -18,6 +18,7 @@ from node.errors import RowError
 from node.rule_words import (
     DAY_LENGTH,
     Attributes,
+    Bounds,
     Fields,
     after,
     bad_when,
@@ -25,9 +26,9 @@ from node.rule_words import (
     dates,
     find,
     holds,
+    in_one_zone,
     names,
     not_of_type,
-    one_date,
     reason,
     word,
 )
@@ -39,7 +40,7 @@ class _Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     code: str
     basis: str = ""
 
-    demands: ClassVar[bool] = False  # asks for presence: not for a lot, and never skipped for an item
+    may_be_column: ClassVar[str] = ""  # the attribute that may name a `table.column`
 
     def reads(self) -> tuple[str, ...]:
         """The fields it needs, `table.column` for a column."""
@@ -47,11 +48,15 @@ class _Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def fault(self, fields: Fields) -> str:
         """Why this rule does not fit the fields, or ""."""
-        return next((f"unknown field {name!r}" for name in self.reads() if find(fields, name) is None), "")
+        column = getattr(self, self.may_be_column, "")
+        for name in self.reads():
+            if find(fields, name) is None or ("." in name and name != column):
+                return f"unknown field {name!r}"
+        return ""
 
     def broken(self, values: Attributes, fields: Fields) -> Iterator[RowError]:
-        """An error for each field that breaks the rule."""
-        raise NotImplementedError
+        """An error for each field that breaks the rule; none by itself."""
+        return iter(())
 
     def _error(self, field: str, zh: str, en: str, code: str = "") -> RowError:
         zh, en = (f"{zh}（{self.basis}）", f"{en} ({self.basis})") if self.basis else (zh, en)
@@ -64,6 +69,8 @@ class Order(_Rule, frozen=True, kw_only=True, tag_field="kind", tag="order"):
     earlier: str
     later: str
 
+    may_be_column: ClassVar[str] = "earlier"
+
     def reads(self) -> tuple[str, ...]:
         return self.earlier, self.later
 
@@ -71,16 +78,16 @@ class Order(_Rule, frozen=True, kw_only=True, tag_field="kind", tag="order"):
         return super().fault(fields) or not_of_type(fields, ("D", "DT"), self.earlier, self.later)
 
     def broken(self, values: Attributes, fields: Fields) -> Iterator[RowError]:
-        later = one_date(values, fields, self.later)
-        for first in dates(values, fields, self.earlier):
-            if later and after(first, later):
+        a, b = values.get(self.earlier), values.get(self.later)
+        if type(a) is type(b) is str and a <= b and in_one_zone(a, b):
+            return  # nearly every row
+        for later in dates(values, self.later):
+            first = next((d for d in dates(values, self.earlier) if after(d, later)), "")
+            if first:
                 zh, en = names(fields, self.earlier)
                 yield self._error(
-                    self.later,
-                    f"{later} 早于{zh} {first}",
-                    f"{later} is before {first} ({en})",
+                    self.later, f"{later} 早于{zh} {first}", f"{later} is before {first} ({en})"
                 )
-                return
 
 
 class Gap(_Rule, frozen=True, kw_only=True, tag_field="kind", tag="gap"):
@@ -90,6 +97,8 @@ class Gap(_Rule, frozen=True, kw_only=True, tag_field="kind", tag="gap"):
     later: str
     days: str
 
+    may_be_column: ClassVar[str] = "days"
+
     def reads(self) -> tuple[str, ...]:
         return self.earlier, self.later, self.days
 
@@ -98,7 +107,7 @@ class Gap(_Rule, frozen=True, kw_only=True, tag_field="kind", tag="gap"):
         return wrong or not_of_type(fields, ("N",), self.days)
 
     def broken(self, values: Attributes, fields: Fields) -> Iterator[RowError]:
-        earlier, later = one_date(values, fields, self.earlier), one_date(values, fields, self.later)
+        earlier, later = (next(iter(dates(values, name)), "") for name in (self.earlier, self.later))
         need = max(cells(values, self.days), default=0)
         if not earlier or not later:
             return
@@ -110,17 +119,6 @@ class Gap(_Rule, frozen=True, kw_only=True, tag_field="kind", tag="gap"):
                 f"距{zh} {earlier} 为 {days} 天，须不少于 {need} 天",
                 f"{days} days after {en} {earlier} ({self.earlier}), at least {need} days are needed",
             )
-
-
-class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    min: float | None = None
-    max: float | None = None
-
-    @property
-    def words(self) -> str:
-        if self.min is None:
-            return f"≤ {self.max:g}"
-        return f"≥ {self.min:g}" if self.max is None else f"{self.min:g}–{self.max:g}"
 
 
 class Limit(_Rule, frozen=True, kw_only=True, tag_field="kind", tag="limit"):
@@ -209,8 +207,6 @@ class RequiredWhen(_Rule, frozen=True, kw_only=True, tag_field="kind", tag="requ
     when: dict[str, list[str | bool]]
     fields: list[str]
 
-    demands: ClassVar[bool] = True
-
     def reads(self) -> tuple[str, ...]:
         return *self.when, *self.fields
 
@@ -240,9 +236,6 @@ class WaivedWhen(_Rule, frozen=True, kw_only=True, tag_field="kind", tag="waived
 
     def fault(self, fields: Fields) -> str:
         return super().fault(fields) or bad_when(fields, self.when)
-
-    def broken(self, values: Attributes, fields: Fields) -> Iterator[RowError]:
-        return iter(())
 
     def waived(self, values: Attributes) -> frozenset[str]:
         return frozenset(self.fields) if holds(values, self.when) else frozenset()

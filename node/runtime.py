@@ -62,11 +62,11 @@ class Node:
     settings: Settings
     pool: asyncpg.Pool
     cache: Cache
-    valkey: redis.Redis
     sealer: Sealer
     # Immutable once published, so kept for the life of the process: compiled by id, (id, compiled) by code@version.
     templates: dict[int, Any] = field(default_factory=dict)
     template_names: dict[str, Any] = field(default_factory=dict)
+    used_keys: set[str] = field(default_factory=set)  # API keys seen since housekeeping last wrote them down
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
 

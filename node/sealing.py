@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -29,7 +29,8 @@ _NONCE_BYTES = 12
 class Sealer:
     """The master secret, by generation (1..255); `current` is the newest."""
 
-    secrets: dict[int, bytes]
+    secrets: dict[int, bytes] = field(repr=False)
+    _derived: dict[tuple[str, int], bytes] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_file(cls, path: Path) -> Sealer:
@@ -57,7 +58,11 @@ class Sealer:
         """The 32-byte key for one use; ConfigError where that generation is not in the file."""
         if generation not in self.secrets:
             raise ConfigError(f"generation {generation} of the master secret is missing")
-        return HKDF(SHA256(), 32, salt=None, info=label.encode()).derive(self.secrets[generation])
+        key = self._derived.get((label, generation))
+        if key is None:
+            kdf = HKDF(SHA256(), 32, salt=None, info=label.encode())
+            key = self._derived[label, generation] = kdf.derive(self.secrets[generation])
+        return key
 
     def digest(self, label: str, secret: bytes, generation: int) -> bytes:
         """HMAC-SHA256: enough for a secret of 256 random bits, which no dictionary holds."""

@@ -133,7 +133,8 @@ def _checked(form: EventForm) -> list[Any]:
         ("note", form.note),
     ):
         try:
-            plain_text(value, field, 255)
+            if value:
+                plain_text(value, field, 255)
         except NodeError as error:
             errors.extend(error.errors)
     if errors:

@@ -6,6 +6,7 @@ patterns, dates, check digits and characters.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -52,7 +53,8 @@ def _one_type(field: Field) -> Any:
         return Literal[field.words]
     if field.type == "N":
         low, high = field.bounds
-        return Annotated[int, Meta(ge=low, le=high)] | Annotated[float, Meta(ge=low, le=high)]
+        whole = Meta(ge=math.ceil(low), le=math.floor(high))
+        return Annotated[int, whole] | Annotated[float, Meta(ge=low, le=high)]
     return Annotated[str, Meta(min_length=1, max_length=field.length)]
 
 

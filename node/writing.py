@@ -16,6 +16,7 @@ from node import metrics
 from node.cache import handle_key, prefix_key
 from node.errors import IdempotencyMismatch, SecretShownOnce, Unavailable
 from node.runtime import Connection, Node, in_transaction, reading
+from node.store import access as store_access
 from node.store import coordinator, prefixes
 
 _T = TypeVar("_T")
@@ -137,6 +138,8 @@ async def housekeeping(node: Node, period: float = 1.0) -> None:
     """Each second: relay what was left, fold the registration counters, let old idempotency keys go."""
 
     async def tidy(conn: Connection) -> None:
+        if node.used_keys:
+            await store_access.mark_used(conn, sorted(node.used_keys))
         await prefixes.fold_counts(conn)
         await coordinator.expire_claims(conn)
 
@@ -144,6 +147,7 @@ async def housekeeping(node: Node, period: float = 1.0) -> None:
         try:
             await relay(node)
             await in_transaction(node, tidy)
+            node.used_keys.clear()
             async with reading(node) as conn:
                 metrics.outbox_oldest_seconds.set(await coordinator.oldest_message(conn))
         except Unavailable:

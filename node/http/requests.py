@@ -115,18 +115,19 @@ def _trusted(address: str, settings: Settings) -> bool:
     return any(ip in network for network in settings.trusted_proxies)
 
 
-def _bearer(request: Request) -> str:
+def bearer(request: Request) -> str:
+    """The token of `Authorization: Bearer`, empty where there is none."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
 async def _enterprise(request: Request) -> Identity:
     node = node_of(request)
-    return await access.enterprise(node, _bearer(request), client_address(request.scope, node.settings))
+    return await access.enterprise(node, bearer(request), client_address(request.scope, node.settings))
 
 
 async def _operator(request: Request) -> Identity:
-    return await access.operator(node_of(request), _bearer(request))
+    return await access.operator(node_of(request), bearer(request))
 
 
 Enterprise = Annotated[Identity, Depends(_enterprise)]

@@ -61,6 +61,9 @@ _TOTALS = """
             SELECT prefix_id, created, deleted FROM registration_delta) AS counts
      WHERE $1::integer IS NULL OR prefix_id = $1
 """
+_NUMBERS = """
+    SELECT (SELECT count(*) FROM registrant) AS registrants, (SELECT count(*) FROM prefix) AS prefixes
+"""
 
 
 def _prefix(record: Any) -> Prefix:
@@ -138,3 +141,9 @@ async def totals(conn: ReadConnection, prefix_id: int | None = None) -> tuple[in
 async def hold_lots(conn: Connection, prefix_id: int, lots: list[str], *, alone: bool = False) -> None:
     """Lock lots for the transaction: shared by who puts items in, alone by who changes or deletes one."""
     await conn.execute(_HOLD_LOTS_ALONE if alone else _HOLD_LOTS_SHARED, prefix_id, lots)
+
+
+async def numbers(conn: ReadConnection) -> tuple[int, int]:
+    """How many registrants and prefixes the node has."""
+    record = await conn.fetchrow(_NUMBERS)
+    return record["registrants"], record["prefixes"]

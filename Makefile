@@ -1,0 +1,40 @@
+# Two commands: `make run` and `make test`. Everything else is listed by `make help`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench loadtest clean
+
+help: ## what there is to make
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml $(wildcard handle_codec/*.pyx)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11 (found: $$($(PYTHON) --version 2>&1))"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "python3 -m venv failed; on Debian: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+run: $(STAMP) ## a whole node with demo data on http://127.0.0.1:8000
+	@$(BIN)/idnode dev
+
+test: lint ## lint, types and every test, on real PostgreSQL and Valkey
+	$(BIN)/python -m pytest
+
+lint: $(STAMP) ## ruff, mypy and the import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP) ## the node beside the baseline, as ratios
+	$(BIN)/python -m loadtest.bench
+
+loadtest: $(STAMP) ## Locust for a minute against a node of its own; reports/loadtest.{html,json}
+	$(BIN)/python -m loadtest.run
+
+clean: ## remove what was built; the data in .data stays
+	rm -rf $(VENV) build *.egg-info handle_codec/*.so handle_codec/_speed.c reports .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,158 @@
+"""`idnode`: run a node, migrate its database, add operators, verify the audit trail."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from node.config import ConfigError, Settings
+
+_EXAMPLES = """examples:
+  idnode dev                                  a whole node with demo data on 127.0.0.1:8000
+  idnode dev --no-demo --port 9000 --data /tmp/node
+  idnode migrate                              apply the migrations to DATABASE_URL
+  idnode operator add --login zhao --role admin
+  idnode serve --host :: --port 8000 --workers 2
+  idnode audit verify
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="idnode",
+        description="工业互联网标识解析二级节点 · secondary node of industrial-internet identifier resolution",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    dev = commands.add_parser("dev", help="run a whole node with its own PostgreSQL and Valkey")
+    dev.add_argument("--port", type=int, default=8000, help="port on 127.0.0.1 and ::1 (8000)")
+    dev.add_argument("--data", type=Path, default=Path(".data"), help="directory that keeps the data (.data)")
+    dev.add_argument("--ready-file", type=Path, help="write addresses and keys here as JSON once it serves")
+    dev.add_argument("--no-demo", action="store_true", help="one empty enterprise instead of the seven demos")
+    dev.add_argument("--workers", type=int, default=1, help="worker processes (1)")
+    serve = commands.add_parser(
+        "serve", help="run a node on DATABASE_URL, REDIS_URL, NODE_SECRET_FILE and PUBLIC_URL"
+    )
+    serve.add_argument("--host", action="append", help="address to listen on, may repeat (127.0.0.1 and ::1)")
+    serve.add_argument("--port", type=int, default=8000)
+    serve.add_argument("--workers", type=int, default=1)
+    commands.add_parser("migrate", help="bring the database at DATABASE_URL up to this code")
+    operator = commands.add_parser("operator", help="manage operators")
+    add = operator.add_subparsers(dest="action", required=True).add_parser("add", help="add an operator")
+    add.add_argument("--login", required=True)
+    add.add_argument("--role", required=True, choices=("reviewer", "auditor", "admin"))
+    add.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
+    audit = commands.add_parser("audit", help="the audit trail")
+    audit.add_subparsers(dest="action", required=True).add_parser("verify", help="check the chain of entries")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status. What the user can mend is one line, never a traceback."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return _COMMANDS[arguments.command](arguments)
+    except Exception as error:
+        if not isinstance(error, (ConfigError, *_explained())):
+            raise
+        print(f"idnode: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _explained() -> tuple[type[Exception], ...]:
+    """Errors whose text is meant for the user. Imported only now: `serve` must set up metrics before anything else."""
+    from node.embedded_process import EmbeddedError  # noqa: PLC0415
+    from node.errors import NodeError  # noqa: PLC0415
+    from node.migrate import SchemaError  # noqa: PLC0415
+
+    return EmbeddedError, NodeError, SchemaError
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from node import launcher  # noqa: PLC0415
+
+    settings = Settings.from_env()
+    hosts = arguments.host or launcher.loopback_hosts()
+    return launcher.serve(settings, launcher.listen(hosts, arguments.port), max(1, arguments.workers))
+
+
+def _dev(arguments: argparse.Namespace) -> int:
+    from node.dev import run  # noqa: PLC0415
+
+    return asyncio.run(
+        run(
+            arguments.data,
+            arguments.port,
+            workers=max(1, arguments.workers),
+            demo=not arguments.no_demo,
+            ready_file=arguments.ready_file,
+        )
+    )
+
+
+def _migrate(arguments: argparse.Namespace) -> int:
+    from node.migrate import migrate  # noqa: PLC0415
+
+    url = os.environ.get("DATABASE_URL")
+    if not url:
+        raise ConfigError("DATABASE_URL is not set")
+    try:
+        applied = asyncio.run(migrate(url))
+    except OSError as error:
+        raise ConfigError(f"DATABASE_URL cannot be reached: {error}") from None
+    print("\n".join(f"applied {name}" for name in applied) or "the database is up to date")
+    return 0
+
+
+def _operator(arguments: argparse.Namespace) -> int:
+    from node import access  # noqa: PLC0415
+    from node.runtime import close_node, open_node  # noqa: PLC0415
+
+    if arguments.password_stdin:
+        password = sys.stdin.readline().rstrip("\n")
+    else:
+        password = getpass.getpass("password: ")
+        if password != getpass.getpass("again: "):
+            raise ConfigError("the passwords differ")
+
+    async def add() -> None:
+        node = await open_node(Settings.from_env())
+        try:
+            await access.add_operator(node, arguments.login, password, arguments.role, actor="cli")
+        finally:
+            await close_node(node)
+
+    asyncio.run(add())
+    print(f"operator {arguments.login} added as {arguments.role}")
+    return 0
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    from node import audit  # noqa: PLC0415
+    from node.runtime import close_node, open_node, reading  # noqa: PLC0415
+
+    async def verify() -> list[str]:
+        node = await open_node(Settings.from_env())
+        try:
+            async with reading(node) as conn:
+                return await audit.verify(conn)
+        finally:
+            await close_node(node)
+
+    faults = asyncio.run(verify())
+    print("\n".join(faults) or "the audit chain is whole")
+    return 1 if faults else 0
+
+
+_COMMANDS = {"dev": _dev, "serve": _serve, "migrate": _migrate, "operator": _operator, "audit": _audit}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""The landing page, the field to type a code into, and the static files."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from fastapi import APIRouter, Request
+from starlette.responses import RedirectResponse, Response
+
+import handle_codec
+from node.drafts import invalid_handle
+from node.errors import NotFound
+from node.http import pages
+from node.http.requests import node_of
+
+router = APIRouter(include_in_schema=False)
+
+_TYPES = {"css": "text/css; charset=utf-8", "svg": "image/svg+xml"}
+_STATIC = {
+    entry.name: entry.read_bytes()
+    for entry in files("node.web").joinpath("static").iterdir()
+    if entry.name.rpartition(".")[2] in _TYPES
+}
+
+
+@router.get("/")
+async def home(request: Request) -> Response:
+    return pages.page("home.html", {"node": node_of(request).settings.node_name}, form=True)
+
+
+@router.get("/find")
+async def find(request: Request, id: str = "") -> Response:  # noqa: A002 - the name in the address
+    """Mend what was typed and go to the handle's page."""
+    node = node_of(request)
+    host = node.settings.public_url.partition("://")[2].partition("/")[0].lower()
+    try:
+        handle = handle_codec.normalise(id, frozenset({host}))
+    except handle_codec.InvalidHandle as error:
+        return pages.problem(node, invalid_handle(error, text=id))
+    return RedirectResponse(pages.address_of(node, handle), 303)
+
+
+@router.get("/static/{name}")
+async def static(name: str) -> Response:
+    if name not in _STATIC:
+        raise NotFound.of(what=name[:100])
+    headers = {"Cache-Control": "public, max-age=86400", "X-Content-Type-Options": "nosniff"}
+    return Response(_STATIC[name], 200, headers, _TYPES[name.rpartition(".")[2]])
