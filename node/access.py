@@ -1,7 +1,7 @@
 """Who is asking: enterprises by API key, operators by login and session.
 
-A key is `iid_<environment>_<id>_<secret>_<check>`: the check lets a scanner for leaked secrets, or a typist, see
-a slip before any look-up. PostgreSQL is asked at every request, so a revoked key is dead at once.
+A key is `iid_<environment>_<id>_<secret>_<check>`: the check lets a scanner for leaked secrets, or a typist,
+see a slip before any look-up. PostgreSQL is asked at every request, so a revoked key is dead at once.
 """
 
 from __future__ import annotations
@@ -58,6 +58,10 @@ def new_key(environment: str) -> tuple[str, str]:
     secret = "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LENGTH))
     body = f"iid_{environment}_{key_id}_{secret}"
     return key_id, f"{body}_{_check(body)}"
+
+
+def is_key_id(text: str) -> bool:
+    return len(text) == _ID_LENGTH and set(text) <= set(_ALPHABET)
 
 
 def _check(body: str) -> str:

@@ -42,7 +42,7 @@ def _digest(entry: Entry) -> bytes:
 
 
 async def verify(conn: ReadConnection) -> list[str]:
-    """Faults of the chain: altered, missing or reordered entries. The newest ones, cut off, leave no trace here:
+    """Faults of the chain: altered, missing or reordered entries. The newest ones, cut off, leave no trace:
     against that the head must be kept elsewhere."""
     faults: list[str] = []
     last, previous = 0, b""

@@ -165,7 +165,12 @@ def _named(field: Field) -> Iterator[tuple[str, str]]:
 def _unknown(name: str, path: str, fields: Mapping[str, Field]) -> RowError:
     """A name that no field has, with the field that may have been meant: by its label or by harvestDate."""
     near = next(
-        (f.code for f in fields.values() if _plain_name(name) in map(_plain_name, (f.code, f.zh, f.en))), ""
+        (
+            f.code
+            for f in fields.values()
+            if _plain_name(name) in map(_plain_name, (f.code, f.en, f.zh, *f.zh.split("/")))
+        ),
+        "",
     )
     zh, en = (f"；是否为 {near}？", f"; did you mean {near}?") if near else ("", "")
     shown = show(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Annotated, Any
 
@@ -10,7 +10,7 @@ import msgspec
 
 from node import access
 from node.drafts import decoded
-from node.errors import InvalidRow, NodeError, RowError
+from node.errors import InvalidRow, NodeError, NotFound, RowError
 from node.model import Identity
 from node.runtime import Node, reading
 from node.store import access as store
@@ -30,6 +30,8 @@ class KeyForm(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _form = msgspec.json.Decoder(KeyForm)
+_LONGEST = timedelta(days=3653)
+_TIMES = ("expires_at", "revoked_at", "last_used_at")
 
 
 async def make(node: Node, identity: Identity, body: bytes, claim: Claim | None) -> dict[str, Any]:
@@ -75,8 +77,11 @@ def _faults(identity: Identity, form: KeyForm, scopes: list[str]) -> list[RowErr
         except ValueError:
             field = f"networks[{position}]"
             faults.append(RowError(field, "not_a_network", "不是 CIDR 网段", "is not a network in CIDR form"))
-    if form.expires_at and form.expires_at <= datetime.now(UTC):
-        faults.append(RowError("expires_at", "in_the_past", "须晚于现在", "must lie ahead"))
+    now = datetime.now(UTC)
+    if form.expires_at and not now < form.expires_at < now + _LONGEST:
+        faults.append(
+            RowError("expires_at", "out_of_range", "须在今后十年之内", "must lie within the next ten years")
+        )
     return faults
 
 
@@ -86,6 +91,8 @@ async def revoke(node: Node, identity: Identity, key_id: str) -> None:
         access.require_scope(identity, "keys")
     else:
         access.require_role(identity, "reviewer")
+    if not access.is_key_id(key_id):
+        raise NotFound.of(what=f"key {key_id[:64]!r}")
     await change(node, lambda doing: access.revoke_key(doing.conn, identity, key_id))
 
 
@@ -106,6 +113,3 @@ async def listed(node: Node, identity: Identity) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
-
-
-_TIMES = ("expires_at", "revoked_at", "last_used_at")

@@ -206,3 +206,20 @@ def other_settings(settings: Settings) -> Callable[..., Settings]:
         return replace(settings, **changes)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def make_application() -> Callable[..., dict[str, Any]]:
+    return application
+
+
+@pytest.fixture(scope="session")
+def examples() -> dict[str, dict[str, dict[str, Any]]]:
+    """The example lot and item of every industry."""
+    folder = Path(__file__).parent.parent / "node" / "industries" / "examples"
+    return {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))}
+
+
+@pytest.fixture(scope="module")
+def open_app() -> Callable[[Settings], Any]:
+    return running_app

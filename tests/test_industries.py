@@ -1,4 +1,4 @@
-"""The seven industries: the fields of domain.md 4, and full examples that each required field is taken from."""
+"""The seven industries: the fields of domain.md 4, and full examples, whole and without a required field."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ TABLES: dict[str, dict[str, str]] = {
         "harvest_date grade residue_result residue_report cert_commitment pack_spec net_weight_kg "
         "carton_id",
         "●I": "harvest_team",
-        "P": "gi_mark_no orchard_geo orchard_area_mu tree_age pollination_date thinning bagging_date bag_type "
+        "P": "gi_mark_no orchard_geo orchard_area_mu tree_age pollination_date thinning bagging_date "
+        "bag_type "
         "fruit_weight_g ssc_pct firmness cold_store_id in_at out_at",
         "G": "fertiliser_records sort_line sort_time temp_c rh_pct logistics_no carrier transit_temp",
     },
@@ -66,10 +67,12 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "machinery": {
         "●P": "device_sn model",
-        "P": "rated_params nameplate_image ccc_no production_licence_no energy_label rohs_epup warranty_until "
+        "P": "rated_params nameplate_image ccc_no production_licence_no energy_label rohs_epup "
+        "warranty_until "
         "spare_part_ids",
         "G": "fw_version core_parts factory_test_report maintenance_events",
-        "I": "assembly_line torque_records installed_at customer_site imei network_licence_no network_id_code "
+        "I": "assembly_line torque_records installed_at customer_site imei network_licence_no "
+        "network_id_code "
         "network_serial_no",
     },
 }

@@ -116,6 +116,7 @@ WRONG: list[tuple[str, dict[str, Any], dict[str, str]]] = [
         {"harvest_date": "2024-09-14"},
         {"sort_time": "date_order_sorting", "in_at": "date_order_store_in"},
     ),
+    ("pear", {"out_at": "2024-09-13T18:30:00+09:00"}, {"out_at": "date_order_store_out"}),
     ("pear", {"out_at": "2024-09-13T10:19:59Z"}, {"out_at": "date_order_store_out"}),
     # green food
     ("green_food", {"green_mark_no": "LB15-24031200001A"}, {"green_mark_no": "pattern"}),
@@ -227,3 +228,6 @@ def test_texts_name_what_is_expected():
     assert "0 至 100000 mg/kg" in texts["attributes.formaldehyde_mgkg"]
     assert "did you mean color?" in texts["attributes.颜色"]
     assert "是否为 style_no？" in texts["attributes.styleNo"]
+    with pytest.raises(InvalidRow) as caught:
+        INDUSTRIES["pear"].check({"品种": "秋月"}, partial=True)
+    assert "did you mean variety?" in caught.value.errors[0].en
