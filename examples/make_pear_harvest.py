@@ -33,7 +33,7 @@ HEADER = [
 
 def cartons(seed: int = 341321) -> list[list[str]]:
     """The rows, in the order in which the cartons left the sorting line."""
-    random_ = random.Random(seed)  # noqa: S311 - example data
+    random_ = random.Random(seed)
     rows = []
     for number in range(1, CARTONS + 1):
         orchard, name, area = ORCHARDS[(number - 1) * len(ORCHARDS) // CARTONS]

@@ -95,9 +95,7 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    return problems.response(
-        BadRequest.of(reason=f"{where}: {first['msg']}", reason_zh=f"{where}：{first['msg']}")
-    )
+    return problems.response(BadRequest.of(reason=f"{where}: {first['msg']}", reason_zh=f"{where}：{first['msg']}"))
 
 
 class Guard:
@@ -128,9 +126,7 @@ class Guard:
 
         try:
             if sum(len(k) + len(v) for k, v in scope["headers"]) > _MAX_HEADERS:
-                refusal = problems.response(
-                    BadRequest.of(reason="headers over 16 KiB", reason_zh="请求头超过 16 KiB")
-                )
+                refusal = problems.response(BadRequest.of(reason="headers over 16 KiB", reason_zh="请求头超过 16 KiB"))
                 refusal.status_code = 431
                 await refusal(scope, receive, observed)
             else:

@@ -22,7 +22,8 @@ async def by_id(node: Node, template_id: int, conn: ReadConnection | None = None
     """The compiled template of a stored handle; None for 0, a handle without one."""
     if template_id == 0:
         return None
-    if (known := node.templates.get(template_id)) is not None:
+    known: Compiled | None = node.templates.get(template_id)
+    if known is not None:
         return known
     if conn is None:
         async with reading(node) as own:
@@ -32,7 +33,8 @@ async def by_id(node: Node, template_id: int, conn: ReadConnection | None = None
 
 async def by_name(node: Node, name: str, conn: ReadConnection) -> tuple[int, Compiled]:
     """(id, compiled) of `code@version`, or of the newest version of `code`; raises UnknownTemplate."""
-    if (known := node.template_names.get(name)) is not None:
+    known: tuple[int, Compiled] | None = node.template_names.get(name)
+    if known is not None:
         return known
     found = _NAME.fullmatch(name)
     if not found:

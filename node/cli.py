@@ -36,9 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     dev.add_argument("--ready-file", type=Path, help="write addresses and keys here as JSON once it serves")
     dev.add_argument("--no-demo", action="store_true", help="one empty enterprise instead of the seven demos")
     dev.add_argument("--workers", type=int, default=1, help="worker processes (1)")
-    serve = commands.add_parser(
-        "serve", help="run a node on DATABASE_URL, REDIS_URL, NODE_SECRET_FILE and PUBLIC_URL"
-    )
+    serve = commands.add_parser("serve", help="run a node on DATABASE_URL, REDIS_URL, NODE_SECRET_FILE and PUBLIC_URL")
     serve.add_argument("--host", action="append", help="address to listen on, may repeat (127.0.0.1 and ::1)")
     serve.add_argument("--port", type=int, default=8000)
     serve.add_argument("--workers", type=int, default=1)
@@ -69,15 +67,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _explained() -> tuple[type[Exception], ...]:
     """Errors whose text is meant for the user. Imported only now: `serve` must set up metrics before anything else."""
-    from node.embedded_process import EmbeddedError  # noqa: PLC0415
-    from node.errors import NodeError  # noqa: PLC0415
-    from node.migrate import SchemaError  # noqa: PLC0415
+    from node.embedded_process import EmbeddedError
+    from node.errors import NodeError
+    from node.migrate import SchemaError
 
     return EmbeddedError, NodeError, SchemaError
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from node import launcher  # noqa: PLC0415
+    from node import launcher
 
     settings = Settings.from_env()
     hosts = arguments.host or launcher.loopback_hosts()
@@ -85,7 +83,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _dev(arguments: argparse.Namespace) -> int:
-    from node.dev import run  # noqa: PLC0415
+    from node.dev import run
 
     return asyncio.run(
         run(
@@ -99,7 +97,7 @@ def _dev(arguments: argparse.Namespace) -> int:
 
 
 def _migrate(arguments: argparse.Namespace) -> int:
-    from node.migrate import migrate  # noqa: PLC0415
+    from node.migrate import migrate
 
     url = os.environ.get("DATABASE_URL")
     if not url:
@@ -113,8 +111,8 @@ def _migrate(arguments: argparse.Namespace) -> int:
 
 
 def _operator(arguments: argparse.Namespace) -> int:
-    from node import access  # noqa: PLC0415
-    from node.runtime import close_node, open_node  # noqa: PLC0415
+    from node import access
+    from node.runtime import close_node, open_node
 
     if arguments.password_stdin:
         password = sys.stdin.readline().rstrip("\n")
@@ -136,8 +134,8 @@ def _operator(arguments: argparse.Namespace) -> int:
 
 
 def _audit(arguments: argparse.Namespace) -> int:
-    from node import audit  # noqa: PLC0415
-    from node.runtime import close_node, open_node, reading  # noqa: PLC0415
+    from node import audit
+    from node.runtime import close_node, open_node, reading
 
     async def verify() -> list[str]:
         node = await open_node(Settings.from_env())

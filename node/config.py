@@ -66,9 +66,7 @@ class Settings:
             max_body=_number(env, "MAX_BODY", int, cls.max_body),
             metrics_host=env.get("METRICS_HOST", cls.metrics_host),
             metrics_port=_number(env, "METRICS_PORT", int, cls.metrics_port),
-            log_level=_choice(
-                "LOG_LEVEL", env.get("LOG_LEVEL", "INFO").upper(), ("DEBUG", "INFO", "WARNING", "ERROR")
-            ),
+            log_level=_choice("LOG_LEVEL", env.get("LOG_LEVEL", "INFO").upper(), ("DEBUG", "INFO", "WARNING", "ERROR")),
             dev=env.get("NODE_DEV", "") == "1",
         )
 

@@ -96,8 +96,7 @@ async def _goods(
     lot_row = {"handle": lot, "template": industry, "attributes": example["lot"]}
     items = [f"{lot}-{n:04d}" for n in range(1, ITEMS + 1)]
     item_rows = [
-        {"handle": handle, "lot": lot, "attributes": _numbered(example["item"], n)}
-        for n, handle in enumerate(items, 1)
+        {"handle": handle, "lot": lot, "attributes": _numbered(example["item"], n)} for n, handle in enumerate(items, 1)
     ]
     for kind, rows in ((Kind.LOT, [lot_row]), (Kind.ITEM, item_rows)):
         for outcome in await register(node, owner, [orjson.dumps(row) for row in rows], kind=kind):
@@ -128,9 +127,7 @@ def _counted(text: str, number: int) -> str:
     return text[: found.start()] + f"{int(digits) + number:0{len(digits)}d}" + found.group(2)
 
 
-async def _trace(
-    node: Node, owner: Identity, industry: str, lot: str, items: list[str], produced_at: str
-) -> None:
+async def _trace(node: Node, owner: Identity, industry: str, lot: str, items: list[str], produced_at: str) -> None:
     day = date.fromisoformat(produced_at[:10])
     for number, (days, hour, step, place, note) in enumerate(_STEPS[industry]):
         when = datetime.fromisoformat(f"{day + timedelta(days=days)}T{hour:02d}:20:00+08:00")

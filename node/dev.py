@@ -20,9 +20,7 @@ from node.sealing import create_secret_file
 _READY_SECONDS = 60.0
 
 
-async def run(
-    data: Path, port: int, *, workers: int, demo: bool, ready_file: Path | None
-) -> int:
+async def run(data: Path, port: int, *, workers: int, demo: bool, ready_file: Path | None) -> int:
     """Run until SIGINT or SIGTERM, or until the served node ends; everything started is stopped."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -107,9 +105,7 @@ async def _serve(env: dict[str, str], port: int, workers: int, log: Path) -> asy
         )
 
 
-async def _serving(
-    port: int, ended: asyncio.Task[int], stopped: asyncio.Task[bool], log: Path
-) -> bool:
+async def _serving(port: int, ended: asyncio.Task[int], stopped: asyncio.Task[bool], log: Path) -> bool:
     """Wait until requests are served; False when stopped before. EmbeddedError with the log's end when it failed."""
     deadline = asyncio.get_running_loop().time() + _READY_SECONDS
     while not await _ready(port):

@@ -56,7 +56,7 @@ class Replacement(msgspec.Struct, forbid_unknown_fields=True):
     handle: _Text = ""
     template: _Text | None = None
     lot: _Text | None = None
-    attributes: msgspec.Raw | None = None
+    attributes: msgspec.Raw = msgspec.Raw(b"")  # empty: not given; msgspec takes no `Raw | None`
     values: Annotated[list[Value], msgspec.Meta(max_length=2048)] | None = None
 
 
@@ -96,7 +96,8 @@ def draft_of(raw: bytes | msgspec.Raw) -> Draft:
 
 
 def replacement_of(raw: bytes) -> Replacement:
-    return decoded(_replacement, raw)
+    given: Replacement = decoded(_replacement, raw)
+    return given
 
 
 def issued_handle(text: str, field: str = "handle") -> tuple[str, str]:
@@ -116,9 +117,7 @@ def invalid_handle(error: handle_codec.InvalidHandle, field: str = "handle", tex
     named = RowError(field, error.code, error.reason_zh, error.reason)
     if error.code == "reserved":
         return ReservedSuffix.of(named, suffix=text.partition("/")[2][:64])
-    return InvalidHandleError.of(
-        named, reason=error.reason, reason_zh=error.reason_zh, position=error.position
-    )
+    return InvalidHandleError.of(named, reason=error.reason, reason_zh=error.reason_zh, position=error.position)
 
 
 def lot_suffix(text: str, prefix: str) -> str:
@@ -193,8 +192,6 @@ def decoded(decoder: msgspec.json.Decoder[Any], raw: bytes | msgspec.Raw) -> Any
         found = _FIELD.search(text)
         reason = _FIELD.sub("", text)
         code = "unknown_field" if "unknown field" in reason else "wrong_type"
-        raise InvalidRow.of(
-            RowError(found.group(1) if found else "", code, f"不符合要求：{reason}", reason)
-        ) from None
+        raise InvalidRow.of(RowError(found.group(1) if found else "", code, f"不符合要求：{reason}", reason)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BrokenBody.of(reason=str(error)) from None

@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 import asyncpg
 
@@ -183,7 +184,7 @@ async def servers(
         yield running
 
 
-def _lock(directory: Path) -> object:
+def _lock(directory: Path) -> TextIO:
     """Hold the directory; the kernel lets go when this process dies, however it dies."""
     file = (directory / "lock").open("a+")
     try:
@@ -209,7 +210,9 @@ def free_port(wanted: int) -> int:
         try:
             probe.bind(("127.0.0.1", wanted))
         except OSError as error:
-            raise EmbeddedError(f"port {wanted} of 127.0.0.1 is taken ({error.strerror}); choose another --port") from None
+            raise EmbeddedError(
+                f"port {wanted} of 127.0.0.1 is taken ({error.strerror}); choose another --port"
+            ) from None
         return int(probe.getsockname()[1])
 
 

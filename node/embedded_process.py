@@ -106,9 +106,7 @@ class Child:
         self.pid = process.pid
 
     @classmethod
-    async def start(
-        cls, command: Sequence[str], uid: int | None, log: Path, *, stop_signal: signal.Signals
-    ) -> Child:
+    async def start(cls, command: Sequence[str], uid: int | None, log: Path, *, stop_signal: signal.Signals) -> Child:
         # A session of its own: Ctrl-C reaches us first, and the server only when nobody needs it any more.
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(

@@ -8,7 +8,7 @@ No HTTP here: `node.http.problems` maps `kind` to a status. Response codes: RFC 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 @dataclass(slots=True, frozen=True)
@@ -38,7 +38,7 @@ class NodeError(Exception):
     en: ClassVar[str] = "Internal error"
 
     @classmethod
-    def of(cls, *errors: RowError, **datum: Any) -> NodeError:
+    def of(cls, *errors: RowError, **datum: Any) -> Self:
         """The error about `datum`, e.g. `UnknownPrefix.of(prefix="88.999.1")`."""
         return cls(datum, list(errors))
 
@@ -115,7 +115,10 @@ class ForeignPrefix(NodeError):
 
 class PrefixNotActive(NodeError):
     code, response_code, kind = "prefix_not_active", 401, "forbidden"
-    zh, en = "前缀 {prefix} 当前状态为{status_zh}，不能写入", "Prefix {prefix} is {status}; nothing can be written under it"
+    zh, en = (
+        "前缀 {prefix} 当前状态为{status_zh}，不能写入",
+        "Prefix {prefix} is {status}; nothing can be written under it",
+    )
 
 
 class HandleNotFound(NodeError):
@@ -132,7 +135,10 @@ class HandleGone(NodeError):
 
 class HandleConflict(NodeError):
     code, response_code, kind = "handle_conflict", 101, "conflict"
-    zh, en = "标识 {handle} 已存在且内容不同（版本 {version}）", "Handle {handle} exists with other content (version {version})"
+    zh, en = (
+        "标识 {handle} 已存在且内容不同（版本 {version}）",
+        "Handle {handle} exists with other content (version {version})",
+    )
 
 
 class HandleDeleted(NodeError):

@@ -18,9 +18,7 @@ FIRST_INDEX = 2000  # architecture.md 1: a handle value's index is 2000 + its or
 
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,49}")
 # Words of the record and of a CSV's columns; `hs_` is the Handle System's.
-_RESERVED = frozenset(
-    {"handle", "prefix", "suffix", "template", "lot", "status", "values", "attributes", "version"}
-)
+_RESERVED = frozenset({"handle", "prefix", "suffix", "template", "lot", "status", "values", "attributes", "version"})
 _MAX_PATTERN = 200
 _TEXTS = frozenset({"S", "D", "DT", "F", "I", "R"})
 _LENGTHS = {"S": 255, "D": 10, "DT": 40, "F": 512, "I": 512, "R": 255}

@@ -29,16 +29,12 @@ def read(raw: bytes) -> Any:
     try:
         return json.loads(bytes(raw).decode(), parse_int=_integer)
     except UnicodeDecodeError as error:
-        raise Fault(
-            "broken_json", f"第 {error.start} 字节不是 UTF-8", f"byte {error.start} is not UTF-8"
-        ) from None
+        raise Fault("broken_json", f"第 {error.start} 字节不是 UTF-8", f"byte {error.start} is not UTF-8") from None
     except RecursionError:
         raise Fault("too_deep", "JSON 嵌套过深", "the JSON is nested too deeply") from None
     except ValueError as error:
         at, reason = getattr(error, "pos", 0), getattr(error, "msg", "invalid")
-        raise Fault(
-            "broken_json", f"第 {at} 字符处 JSON 有误", f"broken JSON at character {at}: {reason}"
-        ) from None
+        raise Fault("broken_json", f"第 {at} 字符处 JSON 有误", f"broken JSON at character {at}: {reason}") from None
 
 
 def _integer(digits: str) -> float:
@@ -61,9 +57,7 @@ def of_values(fields: Mapping[str, Field], attributes: Any) -> Iterator[RowError
 
 def missing(field: Field, path: str = ROOT) -> RowError:
     zh, en = _expected(field)
-    return RowError(
-        f"{path}.{field.code}", "required", f"必填：{field.zh}，{zh}", f"{field.en} is required: {en}"
-    )
+    return RowError(f"{path}.{field.code}", "required", f"必填：{field.zh}，{zh}", f"{field.en} is required: {en}")
 
 
 def _of_field(field: Field, value: Any, path: str) -> Iterator[RowError]:
@@ -75,9 +69,7 @@ def _of_field(field: Field, value: Any, path: str) -> Iterator[RowError]:
         zh, en = _TYPES["T"] if field.type == "T" else ("数组", "a list")
         yield _error(path, Fault("wrong_type", f"须为{zh}", f"must be {en}"), value)
     elif not value:
-        yield RowError(
-            path, "empty", "不能为空数组；没有值就不要给出此字段", "empty list; leave the field out instead"
-        )
+        yield RowError(path, "empty", "不能为空数组；没有值就不要给出此字段", "empty list; leave the field out instead")
     elif len(value) > limit:
         zh, en = f"最多 {limit} 项，收到 {len(value)} 项", f"at most {limit} entries, got {len(value)}"
         yield RowError(path, "too_long", zh, en)
@@ -116,9 +108,7 @@ def must_fit(field: Field, value: Any) -> None:
     if value is None:
         raise Fault("wrong_type", f"不能为 null；{zh}", f"cannot be null; {en}")
     if value == "" and isinstance(value, str):
-        raise Fault(
-            "empty", f"不能为空字符串；没有值就不要给出此字段；{zh}", f"empty; leave the field out, or: {en}"
-        )
+        raise Fault("empty", f"不能为空字符串；没有值就不要给出此字段；{zh}", f"empty; leave the field out, or: {en}")
     wanted: Any = {"N": (int, float), "B": bool}.get(field.type, str)
     if not isinstance(value, wanted) or (field.type == "N" and isinstance(value, bool)):
         raise Fault("wrong_type", zh, en)
@@ -149,11 +139,7 @@ def _expected(field: Field) -> tuple[str, str]:
         return f"须为{whole_zh}，{low} 至 {high}{unit}", f"must be {whole_en} from {low} to {high}{unit}"
     zh, en = _TYPES.get(field.type, _TEXT)
     sample = field.example or {"D": "2024-09-10", "DT": "2024-09-10T08:30:00+08:00"}.get(field.type, "")
-    return (
-        (f"须为{zh}，如 {sample}", f"must be {en} such as {sample}")
-        if sample
-        else (f"须为{zh}", f"must be {en}")
-    )
+    return (f"须为{zh}，如 {sample}", f"must be {en} such as {sample}") if sample else (f"须为{zh}", f"must be {en}")
 
 
 def _named(field: Field) -> Iterator[tuple[str, str]]:

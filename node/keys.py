@@ -79,9 +79,7 @@ def _faults(identity: Identity, form: KeyForm, scopes: list[str]) -> list[RowErr
             faults.append(RowError(field, "not_a_network", "不是 CIDR 网段", "is not a network in CIDR form"))
     now = datetime.now(UTC)
     if form.expires_at and not now < form.expires_at < now + _LONGEST:
-        faults.append(
-            RowError("expires_at", "out_of_range", "须在今后十年之内", "must lie within the next ten years")
-        )
+        faults.append(RowError("expires_at", "out_of_range", "须在今后十年之内", "must lie within the next ten years"))
     return faults
 
 

@@ -75,8 +75,8 @@ def serve_metrics(settings: Settings) -> None:
     """Answer /metrics for all workers from this process; metrics_port 0 turns it off."""
     if not settings.metrics_port:
         return
-    from prometheus_client import CollectorRegistry, start_http_server  # noqa: PLC0415 - after the directory is set
-    from prometheus_client.multiprocess import MultiProcessCollector  # noqa: PLC0415
+    from prometheus_client import CollectorRegistry, start_http_server
+    from prometheus_client.multiprocess import MultiProcessCollector
 
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]

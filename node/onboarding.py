@@ -5,77 +5,36 @@ States: 4 待审核 -> 5 审核中 (approved here, the upper node has yet to ans
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import orjson
-from stdnum.cn import uscc
-from stdnum.exceptions import ValidationError
 
 import handle_codec
 from node import audit
 from node.access import issue_key, require_role
-from node.drafts import decoded
-from node.errors import AlreadyDecided, AlreadyExists, InvalidRow, NodeError, NotFound, RowError, UnknownPrefix
+from node.application_forms import Decision, checked_reason, read_application, read_decision
+from node.errors import AlreadyDecided, AlreadyExists, NotFound, UnknownPrefix
 from node.model import SHARDS, Identity, PrefixStatus
-from node.runtime import Connection, Node, reading
+from node.runtime import Node, reading
 from node.store import access as keys
 from node.store import applications as store
 from node.store import prefixes
-from node.templates import plain_text
 from node.writing import Change, Claim, change
 
-INDUSTRIES = {
-    "pear": "砀山梨",
-    "green_food": "绿色食品",
-    "textile": "纺织服装",
-    "home": "绿色家居",
-    "shoes": "制鞋",
-    "pharma": "生物医药",
-    "machinery": "机械电子",
-}
-COUNTIES = {"341302": "埇桥区", "341321": "砀山县", "341322": "萧县", "341323": "灵璧县", "341324": "泗县"}
 _CONTACT = "contact"  # label of the sealed column
-_PHONE = re.compile(r"\+?[0-9][0-9 \-]{4,30}")
-_EMAIL = re.compile(r"[^\s@\x00-\x1f]{1,64}@[^\s@\x00-\x1f]{1,190}")
-
-_Text = Annotated[str, msgspec.Meta(max_length=1000)]
-
-
-class Contact(msgspec.Struct, forbid_unknown_fields=True):
-    person: _Text
-    phone: _Text
-    email: _Text = ""
-
-
-class Application(msgspec.Struct, forbid_unknown_fields=True):
-    credit_code: _Text
-    name: _Text
-    industry: _Text
-    county: _Text
-    contact: Contact
-
-
-class Decision(msgspec.Struct, forbid_unknown_fields=True):
-    decision: str
-    reason: _Text
-    spread: int = 1  # shards of the prefix; 2^n for a giant
-
-
-_application = msgspec.json.Decoder(Application)
-_decision = msgspec.json.Decoder(Decision)
 
 
 async def apply(node: Node, body: bytes, claim: Claim | None) -> dict[str, Any]:
-    """Take an application; raises InvalidRow with one error per wrong field, AlreadyExists while one is open."""
-    form = decoded(_application, body)
-    code = _checked(form)
+    """Take an application; InvalidRow with one error per wrong field, AlreadyExists while one is open."""
+    form, code = read_application(body)
     sealed = node.sealer.seal(_CONTACT, msgspec.json.encode(form.contact))
 
     async def work(doing: Change) -> dict[str, Any]:
-        number = await store.insert(doing.conn, code, form.name.strip(), form.industry, form.county, sealed)
+        number = await store.insert(
+            doing.conn, code, form.name.strip(), form.industry, county=form.county, contact=sealed
+        )
         if number is None:
             raise AlreadyExists.of(what=f"待审核的申请 / an open application of {code}")
         await audit.record(doing.conn, "anonymous", "application.submit", str(number))
@@ -84,46 +43,13 @@ async def apply(node: Node, body: bytes, claim: Claim | None) -> dict[str, Any]:
     return await change(node, work, claim=claim)
 
 
-def _checked(form: Application) -> str:
-    """The compact credit code of a form that is right; raises InvalidRow otherwise."""
-    errors: list[RowError] = []
-
-    def refuse(field: str, code: str, zh: str, en: str) -> None:
-        errors.append(RowError(field, code, zh, en))
-
-    try:
-        credit_code = uscc.validate(form.credit_code)
-    except ValidationError:
-        credit_code = ""
-        refuse(
-            "credit_code", "check_digit", "统一社会信用代码有误（GB 32100，18 位）", "is not a unified social credit code"
-        )
-    for field, text, limit in (("name", form.name.strip(), 128), ("contact.person", form.contact.person, 64)):
-        try:
-            plain_text(text, field, limit)
-        except NodeError as error:
-            errors.extend(error.errors)
-    for field, text, known in (("industry", form.industry, INDUSTRIES), ("county", form.county, COUNTIES)):
-        if text not in known:
-            names = "、".join(f"{k} {v}" for k, v in known.items())
-            refuse(field, "not_in_enum", f"须为 {names}", f"must be one of {', '.join(known)}")
-    if not _PHONE.fullmatch(form.contact.phone):
-        refuse("contact.phone", "pattern", "电话格式有误", "is not a phone number")
-    if form.contact.email and not _EMAIL.fullmatch(form.contact.email):
-        refuse("contact.email", "pattern", "邮箱格式有误", "is not an e-mail address")
-    if errors:
-        raise InvalidRow.of(*errors)
-    return credit_code
-
-
 async def decide(
     node: Node, operator: Identity, application_id: int, body: bytes, claim: Claim | None
 ) -> dict[str, Any]:
-    """Approve or reject, with a reason. The prefix is allotted in the same transaction; the answer that enables
-    it holds the key, which is shown this once."""
+    """Approve or reject, with a reason. The prefix is allotted in the same transaction; the answer that
+    enables it holds the key, which is shown this once."""
     require_role(operator, "reviewer")
-    form = decoded(_decision, body)
-    _check_decision(form)
+    form = read_decision(body)
 
     async def work(doing: Change) -> dict[str, Any]:
         row = await store.lock(doing.conn, application_id)
@@ -139,80 +65,79 @@ async def decide(
     return await change(node, work, claim=claim)
 
 
-def _check_decision(form: Decision) -> None:
-    errors = []
-    if form.decision not in ("approve", "reject"):
-        errors.append(RowError("decision", "not_in_enum", "须为 approve 或 reject", "must be approve or reject"))
-    if not form.reason.strip():
-        errors.append(RowError("reason", "required", "须说明理由", "a reason is required"))
-    if not 1 <= form.spread <= SHARDS or form.spread & (form.spread - 1):
-        errors.append(RowError("spread", "out_of_range", "须为 1 至 1024 的 2 的幂", "must be a power of two"))
-    if errors:
-        raise InvalidRow.of(*errors)
-
-
 async def _reject(doing: Change, operator: Identity, row: Any, reason: str) -> dict[str, Any]:
-    rejected = PrefixStatus.REJECTED
+    """Ours, or the upper node's answer after ours was yes: then the prefix, never used, is rejected too."""
     if row["prefix"]:
-        prefix = await prefixes.hold(doing.conn, row["prefix"], alone=True)
-        assert prefix is not None
-        doing.prefixes.append(prefix.prefix)
-        await prefixes.set_status(doing.conn, prefix.id, rejected)
-    await store.decide(
-        doing.conn, row["id"], rejected, reason, operator.actor, row["registrant_id"], row["prefix"]
-    )
+        await _set(doing, row["prefix"], PrefixStatus.REJECTED)
+    answer = await _decided(doing, operator, row, PrefixStatus.REJECTED, reason)
     await audit.record(
-        doing.conn, operator.actor, "application.reject", str(row["id"]), {"reason": reason}
+        doing.conn,
+        operator.actor,
+        "application.reject",
+        str(row["id"]),
+        {"reason": reason, "from": row["status"]},
     )
-    return {"id": row["id"], "status": rejected.word, "status_zh": rejected.zh, "reason": reason}
+    return {**answer, "reason": reason}
 
 
-async def _approve(
-    node: Node, doing: Change, operator: Identity, row: Any, form: Decision
-) -> dict[str, Any]:
-    conn, manual = doing.conn, node.settings.upper_approval == "manual"
-    registrant, text = row["registrant_id"], row["prefix"]
-    if row["status"] == PrefixStatus.PENDING:
-        registrant, text = await _allot(node, conn, row, form.spread)
-        await audit.record(
-            conn, operator.actor, "application.approve", str(row["id"]), {"reason": form.reason, "prefix": text}
-        )
-        if manual:
-            await store.decide(
-                conn, row["id"], PrefixStatus.IN_REVIEW, form.reason, operator.actor, registrant, text
-            )
-            waiting = PrefixStatus.IN_REVIEW
-            return {"id": row["id"], "status": waiting.word, "status_zh": waiting.zh, "prefix": text}
-    enabled = PrefixStatus.ENABLED
-    prefix = await prefixes.hold(conn, text, alone=True)
-    assert prefix is not None
-    doing.prefixes.append(text)
-    await prefixes.set_status(conn, prefix.id, enabled)
-    await store.decide(conn, row["id"], enabled, form.reason, operator.actor, registrant, text)
-    by = operator.actor if manual else "setting:UPPER_APPROVAL=auto"
-    await audit.record(conn, by, "application.upper_approve", str(row["id"]), {"prefix": text})
-    key_id, key = await _first_key(node, conn, registrant, operator)
-    answer = {"id": row["id"], "status": enabled.word, "status_zh": enabled.zh, "prefix": text}
+async def _approve(node: Node, doing: Change, operator: Identity, row: Any, form: Decision) -> dict[str, Any]:
+    """The first yes is ours and allots the prefix, the second is the upper node's and enables it; the setting
+    "auto" gives both at once. Locks first, audit last: its chain is held to the end of the transaction."""
+    automatic = node.settings.upper_approval == "auto"
+    first = row["status"] == PrefixStatus.PENDING
+    if first:
+        registrant, text = await _allot(node, doing, row, form.spread)
+        row = {**row, "registrant_id": registrant, "prefix": text}
+    detail = {"reason": form.reason, "prefix": row["prefix"]}
+    number = str(row["id"])
+    if first and not automatic:
+        answer = await _decided(doing, operator, row, PrefixStatus.IN_REVIEW, form.reason)
+        await audit.record(doing.conn, operator.actor, "application.approve", number, detail)
+        return answer
+    await _set(doing, row["prefix"], PrefixStatus.ENABLED)
+    answer = await _decided(doing, operator, row, PrefixStatus.ENABLED, form.reason)
+    has_keys = await keys.live_keys(doing.conn, row["registrant_id"])  # held from here on
+    if first:
+        await audit.record(doing.conn, operator.actor, "application.approve", number, detail)
+    by = "setting:UPPER_APPROVAL=auto" if first else operator.actor
+    await audit.record(doing.conn, by, "application.upper_approve", number, detail)
+    if has_keys:  # an enterprise with a second prefix goes on with the keys that it has
+        return {**answer, "key_id": None, "api_key": None}
+    key_id, key = await issue_key(doing.conn, node, row["registrant_id"], "first", actor=operator.actor)
     return {**answer, "key_id": key_id, "api_key": key}
 
 
-async def _first_key(
-    node: Node, conn: Connection, registrant: int, operator: Identity
-) -> tuple[str | None, str | None]:
-    """A key for an enterprise that has none; one with a second prefix goes on with the keys it has."""
-    if await keys.live_keys(conn, registrant):
-        return None, None
-    return await issue_key(conn, node, registrant, "first", actor=operator.actor)
+async def _set(doing: Change, text: str, status: PrefixStatus) -> None:
+    prefix = await prefixes.hold(doing.conn, text, alone=True)
+    assert prefix is not None  # written by the transaction that wrote it into the application
+    doing.prefixes.append(text)
+    await prefixes.set_status(doing.conn, prefix.id, status)
 
 
-async def _allot(node: Node, conn: Connection, row: Mapping[str, Any], spread: int) -> tuple[int, str]:
-    """(registrant id, prefix) of a new prefix: in review until the upper node has answered."""
-    registrant = await prefixes.upsert_registrant(
-        conn, row["credit_code"], row["name"], row["industry"], row["county"]
+async def _decided(
+    doing: Change, operator: Identity, row: Mapping[str, Any], status: PrefixStatus, reason: str
+) -> dict[str, Any]:
+    await store.decide(
+        doing.conn,
+        row["id"],
+        status=status,
+        reason=reason,
+        actor=operator.actor,
+        registrant_id=row["registrant_id"],
+        prefix=row["prefix"],
     )
+    return {"id": row["id"], "status": status.word, "status_zh": status.zh, "prefix": row["prefix"]}
+
+
+async def _allot(node: Node, doing: Change, row: Mapping[str, Any], spread: int) -> tuple[int, str]:
+    """(registrant id, prefix) of a new prefix: in review until the upper node has answered."""
+    conn = doing.conn
+    registrant = await prefixes.upsert_registrant(conn, row["credit_code"], row["name"], row["industry"], row["county"])
+    # Its earlier prefixes show its name and county too, which this application may have changed.
+    doing.prefixes += [prefix.prefix for prefix in await prefixes.of_registrant(conn, registrant)]
     number = await prefixes.next_number(conn, node.settings.node_prefix)
     text = f"{node.settings.node_prefix}.{number}"
-    # The home shard spreads enterprises over the shards; any choice is right, for it is stored with the prefix.
+    # Spreads enterprises over the shards; any choice is right, for it is stored with the prefix.
     home = handle_codec.hash64(text.encode()) % SHARDS
     await prefixes.insert(conn, text, registrant, home, spread, PrefixStatus.IN_REVIEW)
     return registrant, text
@@ -221,9 +146,11 @@ async def _allot(node: Node, conn: Connection, row: Mapping[str, Any], spread: i
 async def set_prefix_status(
     node: Node, operator: Identity, text: str, status: PrefixStatus, reason: str
 ) -> dict[str, Any]:
-    """Suspend (STOPPED) or resume (ENABLED) a prefix; nothing is registered under it after this is acknowledged."""
+    """Suspend (STOPPED) or resume (ENABLED) a prefix; nothing is registered under it once this returned."""
     require_role(operator, "reviewer")
-    plain_text(reason, "reason", 500)
+    checked_reason(reason)
+    if not handle_codec.is_prefix(text):
+        raise UnknownPrefix.of(prefix=text[:64])
 
     async def work(doing: Change) -> dict[str, Any]:
         prefix = await prefixes.hold(doing.conn, text, alone=True)
@@ -240,9 +167,7 @@ async def set_prefix_status(
     return await change(node, work, dependents=[text])
 
 
-async def listed(
-    node: Node, operator: Identity, after: int, status: int | None, limit: int
-) -> list[dict[str, Any]]:
+async def listed(node: Node, operator: Identity, after: int, status: int | None, limit: int) -> list[dict[str, Any]]:
     """Applications in order of arrival, their contacts masked."""
     require_role(operator, "reviewer", "auditor")
     async with reading(node) as conn:
@@ -251,7 +176,7 @@ async def listed(
 
 
 async def opened(node: Node, operator: Identity, application_id: int) -> dict[str, Any]:
-    """One application with its contact in clear, for a reviewer; that it was read goes into the audit trail."""
+    """One application with its contact in clear, for a reviewer; that it was read is audited."""
     require_role(operator, "reviewer")
 
     async def work(doing: Change) -> Any:
@@ -274,7 +199,7 @@ def _masked(contact: dict[str, str]) -> dict[str, str]:
     name, _, host = contact["email"].partition("@")
     return {
         "person": contact["person"][:1] + "*",
-        "phone": contact["phone"][:3] + "****" + contact["phone"][-2:],
+        "phone": "****" + contact["phone"][-2:],
         "email": f"{name[:1]}***@{host}" if host else "",
     }
 

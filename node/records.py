@@ -77,9 +77,7 @@ class Resolved:
         merged = {**{v["index"]: v for v in unpack(self.lot.content)[1]}, **own} if self.lot else own
         stamp = iso(self.row.updated_at)
         return [
-            value_document(merged[i], stamp)
-            for i in sorted(merged)
-            if self.level == "private" or is_public(merged[i])
+            value_document(merged[i], stamp) for i in sorted(merged) if self.level == "private" or is_public(merged[i])
         ]
 
     def record(self) -> dict[str, Any]:
@@ -105,9 +103,7 @@ class Resolved:
         """All values as Handle.Net's JSON has them: attributes from index 2000 on, the others beside them."""
         stamp = iso(self.row.updated_at)
         indexed = self.compiled.indexed(self.attributes) if self.compiled else []
-        attributes = [
-            value_document({**v, "data": {"format": "string", "value": v["data"]}}, stamp) for v in indexed
-        ]
+        attributes = [value_document({**v, "data": {"format": "string", "value": v["data"]}}, stamp) for v in indexed]
         return sorted([*self.values, *attributes], key=lambda v: int(v["index"]))
 
 

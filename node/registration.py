@@ -83,8 +83,8 @@ def _read(rows: Iterable[bytes | msgspec.Raw]) -> tuple[dict[int, Outcome], dict
             outcomes[number] = Outcome(number, "", "rejected", error=error)
             continue
         if draft.handle in first:
-            error = DuplicateInBatch.of(handle=draft.handle, first=first[draft.handle])
-            outcomes[number] = Outcome(number, draft.handle, "rejected", error=error)
+            double = DuplicateInBatch.of(handle=draft.handle, first=first[draft.handle])
+            outcomes[number] = Outcome(number, draft.handle, "rejected", error=double)
             continue
         first[draft.handle] = number
         drafts[number] = draft
@@ -194,17 +194,13 @@ def checked_attributes(
     return {}
 
 
-async def _store(
-    conn: Connection, prefix: Prefix, new: dict[int, NewRow], outcomes: dict[int, Outcome]
-) -> None:
+async def _store(conn: Connection, prefix: Prefix, new: dict[int, NewRow], outcomes: dict[int, Outcome]) -> None:
     """Insert first, then look at what was there already: the primary key decides races, not a check."""
     if not new:
         return
     created = await handles.insert(conn, prefix.id, list(new.values()))
     old = [row for row in new.values() if row.suffix not in created]
-    stored = (
-        await handles.fetch_many(conn, prefix.id, [r.shard for r in old], [r.suffix for r in old]) if old else {}
-    )
+    stored = await handles.fetch_many(conn, prefix.id, [r.shard for r in old], [r.suffix for r in old]) if old else {}
     for number, row in new.items():
         handle = f"{prefix.prefix}/{row.suffix}"
         if row.suffix in created:

@@ -48,7 +48,7 @@ async def put(node: Node, identity: Identity, handle: str, body: bytes, version:
         full = msgspec.structs.replace(
             given,
             lot=given.lot or "",
-            attributes=given.attributes or msgspec.Raw(b"{}"),
+            attributes=_or_nothing(given.attributes),
             values=given.values or [],
         )
         return await _rewritten(node, doing.conn, prefix, row, full)
@@ -63,7 +63,7 @@ async def patch(node: Node, identity: Identity, handle: str, body: bytes, versio
     async def rewrite(doing: Change, prefix: Prefix, row: Row) -> Row:
         _same_handle(given, handle)
         attributes, _ = unpack(row.content)
-        if given.attributes is not None:
+        if bytes(given.attributes):
             attributes = _merged(attributes, given.attributes)
         full = msgspec.structs.replace(
             given,
@@ -82,27 +82,19 @@ async def delete(
     if successor:
         successor = "/".join(issued_handle(successor, "successor"))
         if successor == "/".join(issued_handle(handle)):
-            raise InvalidRow.of(
-                RowError("successor", "own_successor", "不能以自身为后继", "it cannot succeed itself")
-            )
+            raise InvalidRow.of(RowError("successor", "own_successor", "不能以自身为后继", "it cannot succeed itself"))
     checked = templates.plain_text(reason, "reason", 500) if reason else _NO_REASON
 
     async def rewrite(doing: Change, prefix: Prefix, row: Row) -> Row:
-        if row.kind == Kind.LOT and await handles.has_items(
-            doing.conn, shards_of(prefix), prefix.id, row.suffix
-        ):
+        if row.kind == Kind.LOT and await handles.has_items(doing.conn, shards_of(prefix), prefix.id, row.suffix):
             raise LotInUse.of(lot=handle, reason="delete or move them first", reason_zh="请先注销或移出")
         await prefixes.count(doing.conn, prefix.id, datetime.now(UTC).date(), 0, 1)
-        return replace(
-            row, status=Status.TOMBSTONE, content=b"", lot="", reason=checked, successor=successor
-        )
+        return replace(row, status=Status.TOMBSTONE, content=b"", lot="", reason=checked, successor=successor)
 
     return await _revise(node, identity, handle, version, rewrite)
 
 
-async def _revise(
-    node: Node, identity: Identity, handle: str, version: int | None, rewrite: _Rewrite
-) -> Resolved:
+async def _revise(node: Node, identity: Identity, handle: str, version: int | None, rewrite: _Rewrite) -> Resolved:
     """Lock the row, rewrite it, keep the old version; announced and forgotten like every change."""
     prefix_text, suffix = issued_handle(handle)
     name = f"{prefix_text}/{suffix}"
@@ -139,7 +131,7 @@ async def _rewritten(node: Node, conn: Connection, prefix: Prefix, row: Row, giv
         template_id, compiled = await template_of(node, conn, given.template or "", lot, lot_name)
     else:
         template_id, compiled = row.template_id, await catalogue.by_id(node, row.template_id, conn)
-    attributes = checked_attributes(compiled, given.attributes or msgspec.Raw(b"{}"), lot, row.kind)
+    attributes = checked_attributes(compiled, _or_nothing(given.attributes), lot, row.kind)
     if row.kind == Kind.LOT:
         await _items_stay_complete(conn, prefix, row, template_id, compiled, attributes)
     values = unpack(row.content)[1] if given.values is None else checked_values(given.values)
@@ -156,9 +148,7 @@ async def _items_stay_complete(
         return
     if await handles.has_items(conn, shards_of(prefix), prefix.id, row.suffix):
         what = ", ".join(sorted(lost)) or "template"
-        raise LotInUse.of(
-            lot=f"{prefix.prefix}/{row.suffix}", reason=f"they need {what}", reason_zh=f"它们需要 {what}"
-        )
+        raise LotInUse.of(lot=f"{prefix.prefix}/{row.suffix}", reason=f"they need {what}", reason_zh=f"它们需要 {what}")
 
 
 def _same_handle(given: Replacement, handle: str) -> None:
@@ -166,6 +156,10 @@ def _same_handle(given: Replacement, handle: str) -> None:
         raise InvalidRow.of(
             RowError("handle", "other_handle", "与地址中的标识不同", "differs from the handle in the address")
         )
+
+
+def _or_nothing(attributes: msgspec.Raw) -> msgspec.Raw:
+    return attributes if bytes(attributes) else msgspec.Raw(b"{}")
 
 
 def _merged(attributes: dict[str, Any], raw: msgspec.Raw) -> dict[str, Any]:

@@ -44,9 +44,7 @@ def not_of_type(fields: Fields, types: tuple[str, ...], *names: str) -> str:
 def bad_when(fields: Fields, when: Mapping[str, Any]) -> str:
     for code, words in when.items():
         field = fields.get(code)
-        allowed: tuple[Any, ...] = (
-            () if field is None else (True, False) if field.type == "B" else field.words
-        )
+        allowed: tuple[Any, ...] = () if field is None else (True, False) if field.type == "B" else field.words
         for word in words:
             if word not in allowed or not words:
                 return f"bad enum: {word!r} is no value of {code!r}"
@@ -87,9 +85,7 @@ def names(fields: Fields, name: str) -> tuple[str, str]:
 
 
 def word(value: Any) -> str:
-    return (
-        {True: "是/true", False: "否/false"}.get(value, str(value)) if isinstance(value, bool) else str(value)
-    )
+    return {True: "是/true", False: "否/false"}.get(value, str(value)) if isinstance(value, bool) else str(value)
 
 
 def reason(fields: Fields, values: Attributes, when: Mapping[str, Any]) -> tuple[str, str]:

@@ -85,9 +85,7 @@ class Order(_Rule, frozen=True, kw_only=True, tag_field="kind", tag="order"):
             first = next((d for d in dates(values, self.earlier) if after(d, later)), "")
             if first:
                 zh, en = names(fields, self.earlier)
-                yield self._error(
-                    self.later, f"{later} 早于{zh} {first}", f"{later} is before {first} ({en})"
-                )
+                yield self._error(self.later, f"{later} 早于{zh} {first}", f"{later} is before {first} ({en})")
 
 
 class Gap(_Rule, frozen=True, kw_only=True, tag_field="kind", tag="gap"):
@@ -133,9 +131,7 @@ class Limit(_Rule, frozen=True, kw_only=True, tag_field="kind", tag="limit"):
         return self.field, self.by, *self.when
 
     def fault(self, fields: Fields) -> str:
-        wrong = (
-            super().fault(fields) or not_of_type(fields, ("N",), self.field) or bad_when(fields, self.when)
-        )
+        wrong = super().fault(fields) or not_of_type(fields, ("N",), self.field) or bad_when(fields, self.when)
         return wrong or bad_when(fields, {self.by: list(self.limits)})
 
     def broken(self, values: Attributes, fields: Fields) -> Iterator[RowError]:
@@ -220,9 +216,7 @@ class RequiredWhen(_Rule, frozen=True, kw_only=True, tag_field="kind", tag="requ
         for code in self.fields:
             if code not in values:
                 name_zh, name_en = names(fields, code)
-                yield self._error(
-                    code, f"{zh}时必填：{name_zh}", f"{name_en}: required when {en}", "required"
-                )
+                yield self._error(code, f"{zh}时必填：{name_zh}", f"{name_en}: required when {en}", "required")
 
 
 class WaivedWhen(_Rule, frozen=True, kw_only=True, tag_field="kind", tag="waived_when"):

@@ -79,17 +79,13 @@ def _as_data(value: Any) -> str:
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
-def display(
-    groups: Iterable[Group], fields: Iterable[Field], values: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+def display(groups: Iterable[Group], fields: Iterable[Field], values: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The scan page's groups with the fields that are present; groups without any are left out."""
     lines: dict[str, list[dict[str, Any]]] = {group.code: [] for group in groups}
     for field in fields:
         if field.code in values:
             lines[field.group].append(_line(field, values))
-    return [
-        {"code": g.code, "zh": g.zh, "en": g.en, "fields": lines[g.code]} for g in groups if lines[g.code]
-    ]
+    return [{"code": g.code, "zh": g.zh, "en": g.en, "fields": lines[g.code]} for g in groups if lines[g.code]]
 
 
 def _line(field: Field, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -133,9 +133,7 @@ def _bad(file: str, field: str, reason: str, reason_zh: str = "") -> TemplateErr
     return TemplateError(datum)
 
 
-def _must_make_sense(
-    file: str, groups: tuple[Group, ...], fields: tuple[Field, ...], rules: tuple[Rule, ...]
-) -> None:
+def _must_make_sense(file: str, groups: tuple[Group, ...], fields: tuple[Field, ...], rules: tuple[Rule, ...]) -> None:
     for what in (groups, fields, rules):
         if twice := repeated([one.code for one in what]):
             raise _bad(file, twice, "duplicate code", "代码重复")
@@ -152,9 +150,5 @@ def _must_make_sense(
 
 def _column_fault(field: Field) -> str:
     codes = [c.code for c in field.columns]
-    faults = (
-        f"{c.code}: {reason}"
-        for c in field.columns
-        if (reason := field_fault(c, frozenset(), frozenset(codes)))
-    )
+    faults = (f"{c.code}: {reason}" for c in field.columns if (reason := field_fault(c, frozenset(), frozenset(codes))))
     return next(faults, "") or (f"duplicate code {repeated(codes)!r}" if repeated(codes) else "")

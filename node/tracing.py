@@ -73,9 +73,7 @@ class EventForm(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 _form = msgspec.json.Decoder(EventForm)
 
 
-async def record(
-    node: Node, identity: Identity, raw: bytes, claim: Claim | None = None
-) -> tuple[str, bool]:
+async def record(node: Node, identity: Identity, raw: bytes, claim: Claim | None = None) -> tuple[str, bool]:
     """Store an event; (id, True) when it is new, (id, False) when the same one was there already.
 
     Offline lines send late and twice: the id is theirs to choose, and one id is one event.

@@ -53,7 +53,7 @@ class Claim:
     render: Callable[[Any], tuple[int, bytes | None]]
 
 
-class Replayed(Exception):  # noqa: N818 - not an error: the stored answer of the same request
+class Replayed(Exception):
     def __init__(self, status: int, body: bytes) -> None:
         self.status, self.body = status, body
 
@@ -83,9 +83,7 @@ async def change(
         message = await coordinator.post(conn, _FORGET, touched) if touched else None
         if claim:
             status, body = claim.render(result)
-            await coordinator.answer(
-                conn, claim.scope, claim.key, claim.method, claim.path, status, body
-            )
+            await coordinator.answer(conn, claim.scope, claim.key, claim.method, claim.path, status, body)
         return result
 
     try:
@@ -99,9 +97,7 @@ async def change(
 
 
 async def _take(conn: Connection, claim: Claim) -> None:
-    stored = await coordinator.claim(
-        conn, claim.scope, claim.key, claim.method, claim.path, claim.digest
-    )
+    stored = await coordinator.claim(conn, claim.scope, claim.key, claim.method, claim.path, claim.digest)
     if stored is None:
         return
     if stored["digest"] != claim.digest:

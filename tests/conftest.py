@@ -16,6 +16,7 @@ import asyncpg
 import httpx
 import pytest
 import redis.asyncio as redis
+from stdnum.cn import uscc
 
 from node import access, embedded, onboarding
 from node.app import create_app
@@ -24,7 +25,6 @@ from node.migrate import migrate
 from node.model import Identity
 from node.runtime import Node, close_node, open_node
 from node.sealing import create_secret_file
-from stdnum.cn import uscc
 
 # Every statement that any process of the suite sends goes to this log: test_zz_statements reads it.
 _LOG_SETTINGS = {
@@ -70,9 +70,7 @@ async def database_url(servers: embedded.Servers) -> str:
 
 
 @pytest.fixture(scope="module")
-async def settings(
-    servers: embedded.Servers, database_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> Settings:
+async def settings(servers: embedded.Servers, database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     valkey = redis.Redis.from_url(servers.redis_url)
     await valkey.flushall()
     await valkey.aclose()

@@ -22,8 +22,7 @@ from node.templates import Template, compile_template, load_industries
 INDUSTRIES = {template.code: compile_template(template) for template in load_industries()}
 PEAR = INDUSTRIES["pear"]
 EXAMPLES = {
-    code: orjson.loads((files("node.industries") / "examples" / f"{code}.json").read_bytes())
-    for code in INDUSTRIES
+    code: orjson.loads((files("node.industries") / "examples" / f"{code}.json").read_bytes()) for code in INDUSTRIES
 }
 
 
@@ -157,9 +156,7 @@ def test_quick_and_slow_way_agree_on_mutated_rows(data: st.DataObject):
         other = data.draw(odd | st.sampled_from(sorted(map(str, row.values()))) | st.just(shuffled))
         row[name] = data.draw(st.sampled_from([other, [other], [{"date": other}], row[name]]))
     slow = {e.field: e.code for e in compiled._refusal(row, {}, False).errors}
-    if slow != {
-        "attributes": "invalid"
-    }:  # the slow way sees faults: both quick ways must refuse, and say the same
+    if slow != {"attributes": "invalid"}:  # the slow way sees faults: both quick ways must refuse, and say the same
         with pytest.raises(InvalidRow) as caught:
             compiled.check(row)
         assert codes(caught.value) == slow
@@ -176,8 +173,7 @@ def test_quick_and_slow_way_agree_on_mutated_rows(data: st.DataObject):
 def test_decoding_costs_microseconds():
     """About 6 µs for a carton of six attributes; many times that would be another design."""
     item = {
-        k: EXAMPLES["pear"]["item"][k]
-        for k in ("carton_id", "net_weight_kg", "fruit_weight_g", "ssc_pct", "out_at")
+        k: EXAMPLES["pear"]["item"][k] for k in ("carton_id", "net_weight_kg", "fruit_weight_g", "ssc_pct", "out_at")
     }
     raw, lot = orjson.dumps(item), EXAMPLES["pear"]["lot"]
     best = math.inf

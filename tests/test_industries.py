@@ -52,8 +52,7 @@ TABLES: dict[str, dict[str, str]] = {
         "I": "cnc_program cost",
     },
     "shoes": {
-        "●P": "style_no shoe_size upper_material lining_material insole_material outsole_material grade "
-        "pair_serial",
+        "●P": "style_no shoe_size upper_material lining_material insole_material outsole_material grade pair_serial",
         "P": "process child_flag age_group free_formaldehyde azo hexavalent_chromium phthalate",
         "G": "peel_strength abrasion flex",
         "I": "inspector_no last_no mould_no channel_area",

@@ -16,8 +16,7 @@ from node.templates import Template, compile_template, load_industries, plain_te
 INDUSTRIES = {template.code: compile_template(template) for template in load_industries()}
 PEAR = INDUSTRIES["pear"]
 EXAMPLES = {
-    code: orjson.loads((files("node.industries") / "examples" / f"{code}.json").read_bytes())
-    for code in INDUSTRIES
+    code: orjson.loads((files("node.industries") / "examples" / f"{code}.json").read_bytes()) for code in INDUSTRIES
 }
 
 

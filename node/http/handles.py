@@ -142,9 +142,7 @@ async def put_handle(request: Request, identity: Enterprise) -> Response:
     require_scope(identity, "register")
     version = if_match(request) if "if-match" in request.headers else None
     handle = path_after(request.scope, _HANDLES)
-    return _owned(
-        await revision.put(node_of(request), identity, handle, await read_json(request), version)
-    )
+    return _owned(await revision.put(node_of(request), identity, handle, await read_json(request), version))
 
 
 @router.patch("/handles/{prefix}/{suffix:path}", tags=["handles"], openapi_extra=_body(_ROW))
@@ -153,15 +151,11 @@ async def patch_handle(request: Request, identity: Enterprise) -> Response:
     require_scope(identity, "register")
     version = if_match(request)
     handle = path_after(request.scope, _HANDLES)
-    return _owned(
-        await revision.patch(node_of(request), identity, handle, await read_json(request), version)
-    )
+    return _owned(await revision.patch(node_of(request), identity, handle, await read_json(request), version))
 
 
 @router.delete("/handles/{prefix}/{suffix:path}", tags=["handles"])
-async def delete_handle(
-    request: Request, identity: Enterprise, reason: str = "", successor: str = ""
-) -> Response:
+async def delete_handle(request: Request, identity: Enterprise, reason: str = "", successor: str = "") -> Response:
     """Delete: the handle answers 410 with reason and successor from now on, and is never given out again."""
     require_scope(identity, "register")
     version = if_match(request) if "if-match" in request.headers else None

@@ -25,11 +25,12 @@ _STATIC = {
 
 @router.get("/")
 async def home(request: Request) -> Response:
-    return pages.page("home.html", {"node": node_of(request).settings.node_name}, form=True)
+    """What this is, and the field to type a code into."""
+    return pages.page(node_of(request), "home", {}, form=True)
 
 
 @router.get("/find")
-async def find(request: Request, id: str = "") -> Response:  # noqa: A002 - the name in the address
+async def find(request: Request, id: str = "") -> Response:
     """Mend what was typed and go to the handle's page."""
     node = node_of(request)
     host = node.settings.public_url.partition("://")[2].partition("/")[0].lower()

@@ -158,7 +158,5 @@ def if_match(request: Request) -> int | None:
         return None
     number = text.removeprefix("W/").strip('"')
     if not number.isascii() or not number.isdigit() or len(number) > 9:
-        raise BadRequest.of(
-            reason='If-Match must be a version such as "3"', reason_zh='If-Match 须为版本号，如 "3"'
-        )
+        raise BadRequest.of(reason='If-Match must be a version such as "3"', reason_zh='If-Match 须为版本号，如 "3"')
     return int(number)

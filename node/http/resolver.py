@@ -91,9 +91,7 @@ def _query(scope: Scope) -> Query:
         raise BadRequest.of(reason="the query cannot be read", reason_zh="查询参数无法解析") from None
 
 
-async def _look_up(
-    node: Node, scope: Scope, headers: dict[bytes, str], start: str
-) -> tuple[Resolved, str]:
+async def _look_up(node: Node, scope: Scope, headers: dict[bytes, str], start: str) -> tuple[Resolved, str]:
     handle = path_after(scope, start)
     scheme, _, token = headers.get(b"authorization", "").partition(" ")
     if b"authorization" not in headers:

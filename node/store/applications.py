@@ -1,4 +1,4 @@
-"""SQL over `application`, and the counts of onboarding; nothing here is sharded."""
+"""SQL over `application`: who asked for a prefix, and what was decided."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SELECT = """
       FROM application
 """
 _SELECT_ONE = f"{_SELECT} WHERE id = $1"
-_HOLD = f"{_SELECT_ONE} FOR UPDATE"
+_LOCK = f"{_SELECT_ONE} FOR UPDATE"
 _PAGE = f"{_SELECT} WHERE id > $1 AND ($2::smallint IS NULL OR status = $2) ORDER BY id LIMIT $3"
 
 # The partial unique index decides: of two applications of one enterprise at once, one is stored.
@@ -26,10 +26,6 @@ _DECIDE = """
     UPDATE application SET status = $2, reason = $3, decided_by = $4, decided_at = now(),
                            registrant_id = $5, prefix = $6
      WHERE id = $1
-"""
-_COUNTS = """
-    SELECT (SELECT count(*) FROM registrant) AS registrants, (SELECT count(*) FROM prefix) AS prefixes,
-           (SELECT count(*) FROM application WHERE status IN (4, 5)) AS open_applications
 """
 
 
@@ -45,12 +41,12 @@ async def fetch(conn: ReadConnection, number: int) -> Any:
     return await conn.fetchrow(_SELECT_ONE, number)
 
 
-async def hold(conn: Connection, number: int) -> Any:
+async def lock(conn: Connection, number: int) -> Any:
     """The application, held for this transaction: of decisions that race, one sees it undecided."""
-    return await conn.fetchrow(_HOLD, number)
+    return await conn.fetchrow(_LOCK, number)
 
 
-async def page(conn: ReadConnection, after: int, status: PrefixStatus | None, limit: int) -> list[Any]:
+async def page(conn: ReadConnection, after: int, status: int | None, limit: int) -> list[Any]:
     """Applications in the order in which they came, from the one after `after`; of one status or of all."""
     return await conn.fetch(_PAGE, after, status, limit)
 
@@ -58,16 +54,11 @@ async def page(conn: ReadConnection, after: int, status: PrefixStatus | None, li
 async def decide(
     conn: Connection,
     number: int,
+    *,
     status: PrefixStatus,
     reason: str,
     actor: str,
-    *,
     registrant_id: int | None,
     prefix: str | None,
 ) -> None:
     await conn.execute(_DECIDE, number, status, reason, actor, registrant_id, prefix)
-
-
-async def counts(conn: ReadConnection) -> Any:
-    """registrants, prefixes and open_applications of the node."""
-    return await conn.fetchrow(_COUNTS)

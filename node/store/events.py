@@ -59,9 +59,7 @@ async def insert(
     return bool(await conn.fetchval(_INSERT, shard, prefix_id, suffix, *fields, actor, body))
 
 
-async def of_handle(
-    conn: ReadConnection, shard: int, prefix_id: int, suffix: str, limit: int = 200
-) -> list[Event]:
+async def of_handle(conn: ReadConnection, shard: int, prefix_id: int, suffix: str, limit: int = 200) -> list[Event]:
     """What happened to one handle, in the order in which it happened."""
     return [_event(r) for r in await conn.fetch(_SELECT, shard, prefix_id, suffix, limit)]
 

@@ -1,0 +1,284 @@
+"""The scan page: what it says, what it must never say, and that nothing on it can be turned against its reader."""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from xml.etree import ElementTree
+
+import httpx
+import pytest
+import segno
+from node import scanning
+from node.errors import BadRequest, HandleGone, NodeError, Unavailable
+from node.http import pages
+from node.model import Event, Kind, Prefix, PrefixStatus, Row, Status
+from node.records import Resolved, pack
+from node.runtime import Node, close_node, open_node
+from node.templates import Compiled, compile_template, load_industries
+
+HTML = {"Accept": "text/html"}
+EVIL = "<script>alert('x')</script>\"><img src=x>"
+COMPILED = {t.code: compile_template(t) for t in load_industries()}
+
+
+def _row(kind: Kind, attributes: dict[str, Any], values: list[dict[str, Any]], **changes: Any) -> Row:
+    row = Row(
+        suffix="LC-1", kind=kind, status=Status.ACTIVE, lot="", template_id=1, content=pack(attributes, values),
+        reason="", successor="", version=1, created_at=1_788_998_400.0, updated_at=1_788_998_400.0,
+    )  # fmt: skip
+    return replace(row, **changes)
+
+
+def resolved_of(
+    compiled: Compiled, attributes: dict[str, Any], values: list[dict[str, Any]] | None = None, **changes: Any
+) -> Resolved:
+    """An item with these attributes, as a cache or the database would give it."""
+    industry = compiled.template.industry
+    prefix = Prefix(1, "88.999.1001", 1, 0, 1, PrefixStatus.ENABLED, True, "示范合作社", industry, "341321")
+    row = _row(Kind.ITEM, attributes, values or [], suffix="LC-1-0001", **changes)
+    return Resolved(f"{prefix.prefix}/{row.suffix}", prefix, row, None, compiled, "private")
+
+
+def example_of(examples: dict[str, Any], code: str) -> dict[str, Any]:
+    return COMPILED[code].check({**examples[code]["lot"], **examples[code]["item"]})
+
+
+def html_of(node: Node, resolved: Resolved, events: list[Event] | None = None) -> str:
+    page = scanning.described(resolved)
+    scanning.add_trace(page, resolved, events or [])
+    return bytes(pages.scan_page(node, page).body).decode()
+
+
+def event(number: int, place: str = "良梨冷库", note: str = "入库") -> Event:
+    when = datetime(2026, 9, 12, 20, 30 + number % 30, tzinfo=UTC)
+    return Event(f"e{number}", "ObjectEvent", "OBSERVE", "storing", "", when, when, place, "", {"note": note}, "")
+
+
+def test_hostile_values_stay_text(node: Node, examples: dict[str, Any]) -> None:
+    attributes = {**example_of(examples, "pear"), "product_name": EVIL, "contact": EVIL}
+    values = [{"index": 1, "type": EVIL, "data": {"format": "string", "value": "javascript:alert(1)"}}]
+    html = html_of(node, resolved_of(COMPILED["pear"], attributes, values), [event(1, EVIL, EVIL)])
+    assert "<script" not in html
+    assert "<img src=x" not in html
+    assert 'href="javascript' not in html
+    assert "&lt;script&gt;" in html
+    assert not re.search(r"<[^>]+\son\w+=", html)
+
+
+def test_an_address_in_a_value_is_no_link(node: Node, examples: dict[str, Any]) -> None:
+    attributes = {**example_of(examples, "pear"), "report_file": "https://phish.example.com/report.pdf"}
+    html = html_of(node, resolved_of(COMPILED["pear"], attributes))
+    assert "https://phish.example.com/report.pdf" in html
+    assert 'href="https://phish' not in html
+
+
+@pytest.mark.parametrize("code", sorted(COMPILED))
+def test_private_attributes_are_never_on_the_page(node: Node, examples: dict[str, Any], code: str) -> None:
+    """Even for the owner, who may read them as JSON: a page is shown to others."""
+    compiled = COMPILED[code]
+    attributes = example_of(examples, code)
+    hidden = [f.code for f in compiled.template.fields if f.visibility != "public" and not f.list]
+    marked = {**attributes, **{name: "GEHEIM" for name in hidden}}
+    values = [{"index": 1, "type": "X", "data": {"format": "string", "value": "GEHEIM"}, "permissions": "1100"}]
+    html = html_of(node, resolved_of(compiled, marked, values))
+    assert hidden
+    assert "GEHEIM" not in html
+    assert attributes["product_name"] in html
+    assert len(html.encode()) < 20_000
+
+
+@pytest.mark.parametrize(
+    ("status", "tone", "words"),
+    [
+        (Status.ACTIVE, "good", "该标识由 示范合作社 于 2026-09-10 注册"),
+        (Status.RECALLED, "bad", "该产品已召回"),
+        (Status.VOID, "bad", "标识已作废"),
+    ],
+)
+def test_verdict(node: Node, examples: dict[str, Any], status: Status, tone: str, words: str) -> None:
+    item = resolved_of(COMPILED["pear"], example_of(examples, "pear"), status=status, reason="抽检不合格")
+    html = html_of(node, item)
+    assert f'class="verdict {tone}"' in html
+    assert words in html
+    assert "正品" not in html
+    assert "12315" in html
+    assert ("抽检不合格" in html) is (status != Status.ACTIVE)
+
+
+def test_suspended_prefix(node: Node, examples: dict[str, Any]) -> None:
+    item = resolved_of(COMPILED["pear"], example_of(examples, "pear"))
+    stopped = replace(item, prefix=replace(item.prefix, status=PrefixStatus.STOPPED))
+    assert 'class="verdict warn"' in html_of(node, stopped)
+
+
+def test_trace_in_local_time_and_drugs_without_places(node: Node, examples: dict[str, Any]) -> None:
+    pear = html_of(node, resolved_of(COMPILED["pear"], example_of(examples, "pear")), [event(1)])
+    assert "2026-09-13 04:31" in pear
+    assert "良梨冷库" in pear
+    drug = html_of(node, resolved_of(COMPILED["pharma"], example_of(examples, "pharma")), [event(1, "某流通企业")])
+    assert "2026-09-13 04:31" in drug
+    assert "某流通企业" not in drug
+
+
+def test_page_stays_small_whatever_was_registered(node: Node, examples: dict[str, Any]) -> None:
+    records = [{"agent": "\"'<&>" * 12, "date": "2026-06-18", "interval_days": 14}] * 200
+    attributes = {**example_of(examples, "pear"), "pesticide_records": records, "thinning": "<疏果>" * 5000}
+    values = [{"index": n, "type": "T" * 30, "data": {"format": "string", "value": "值" * 4000}} for n in range(1, 99)]
+    events = [event(n, "<" * 255, "冷" * 255) for n in range(400)]
+    html = html_of(node, resolved_of(COMPILED["pear"], attributes, values), events)
+    assert len(html.encode()) < 60_000
+    assert "此前还有 340 步" in html
+    assert "查看完整数据" in html
+
+
+async def test_trace_unavailable_still_shows_the_page(settings: Any, examples: dict[str, Any]) -> None:
+    """A node whose database went away: its pool is shut."""
+    opened = await open_node(settings)
+    await opened.pool.close()
+    try:
+        answer = await pages.scan(opened, resolved_of(COMPILED["pear"], example_of(examples, "pear")))
+    finally:
+        await close_node(opened)
+    html = bytes(answer.body).decode()
+    assert answer.status_code == 200
+    assert "追溯信息暂时无法读取" in html
+    assert "砀山酥梨" in html
+
+
+def modules_of_png(png: bytes) -> tuple[tuple[int, ...], ...]:
+    """The pixels of a one-channel PNG without interlace, 1 for dark (ISO/IEC 15948), read by hand."""
+    position, data, header = 8, b"", b""
+    while position < len(png):
+        (length,) = struct.unpack(">I", png[position : position + 4])
+        kind, chunk = png[position + 4 : position + 8], png[position + 8 : position + 8 + length]
+        header, data = (chunk if kind == b"IHDR" else header), data + (chunk if kind == b"IDAT" else b"")
+        position += 12 + length
+    width, height, depth = struct.unpack(">IIB", header[:9])
+    assert depth == 1
+    raw, stride = zlib.decompress(data), (width + 7) // 8 + 1
+    assert not any(raw[y * stride] for y in range(height))  # no filter
+    rows = (raw[y * stride + 1 : (y + 1) * stride] for y in range(height))
+    return tuple(tuple(1 - (row[x // 8] >> (7 - x % 8) & 1) for x in range(width)) for row in rows)
+
+
+@pytest.mark.parametrize("suffix", ["LC-20260912-0001", "梨 箱/0001#?%", "a+b&c=d"])
+def test_qr_holds_the_public_address(node: Node, suffix: str) -> None:
+    address = pages.address_of(node, f"88.999.1001/{suffix}")
+    assert address.startswith(f"{node.settings.public_url}/88.999.1001/")
+    assert re.fullmatch(r"[\x21-\x7e]+", address)
+    assert not set("#?") & set(address)
+    png = pages.qr(node, f"88.999.1001/{suffix}", "png")
+    pixels = modules_of_png(bytes(png.body))
+    expected = segno.make(address, error="m", micro=False).matrix_iter(scale=8, border=4)
+    assert [list(row) for row in pixels] == [list(row) for row in expected]
+    assert png.headers["content-type"] == "image/png"
+    assert png.headers["cache-control"] == "public, max-age=86400"
+
+
+def test_qr_is_read_by_a_decoder_that_is_not_ours(node: Node) -> None:
+    zxingcpp = pytest.importorskip("zxingcpp")
+    handle = "88.999.1001/梨-0001"
+    pixels = modules_of_png(bytes(pages.qr(node, handle, "png").body))
+    size = len(pixels)
+    grey = memoryview(bytes(0 if dark else 255 for row in pixels for dark in row)).cast("B", (size, size))
+    (found,) = zxingcpp.read_barcodes(grey)
+    assert found.text == pages.address_of(node, handle)
+
+
+def test_qr_as_svg(node: Node) -> None:
+    answer = pages.qr(node, "88.999.1001/A", "svg")
+    drawing = ElementTree.fromstring(bytes(answer.body))
+    side = segno.make(pages.address_of(node, "88.999.1001/A"), error="m", micro=False).symbol_size(border=4)[0]
+    assert drawing.attrib["viewBox"] == f"0 0 {side} {side}"
+    assert answer.headers["content-type"] == "image/svg+xml"
+    with pytest.raises(BadRequest):
+        pages.qr(node, "88.999.1001/A", "gif")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (HandleGone.of(handle="88.999.1001/A", reason=EVIL, successor="88.999.1001/梨 B"), 410, "标识已注销"),
+        (Unavailable.of(what="PostgreSQL", retry_after=2), 503, "服务暂不可用"),
+        (NodeError(), 500, "页面暂时出错"),
+    ],
+)
+def test_refusals_as_pages(node: Node, error: NodeError, status: int, words: str) -> None:
+    answer = pages.problem(node, error)
+    html = bytes(answer.body).decode()
+    assert answer.status_code == status
+    assert words in html
+    assert "<script" not in html
+    assert "PostgreSQL" not in html
+    assert answer.headers.get("retry-after") == ("2" if status == 503 else None)
+    if status == 410:
+        assert f'href="{node.settings.public_url}/88.999.1001/%E6%A2%A8%20B"' in html
+
+
+async def test_a_carton_is_scanned(
+    client: httpx.AsyncClient,
+    make_firm: Callable[..., Awaitable[Any]],
+    examples: dict[str, Any],
+) -> None:
+    """Registered over REST, opened by a phone: the page, its headers, its QR code, and 410 once it is deleted."""
+    firm = await make_firm()
+    lot, item = f"{firm.prefix}/LC-1", f"{firm.prefix}/LC-1-0001"
+    body = {"handle": lot, "template": "pear", "attributes": examples["pear"]["lot"]}
+    assert (await client.post("/api/v1/lots", json=body, headers=firm.headers)).status_code == 201
+    body = {"handle": item, "lot": lot, "attributes": examples["pear"]["item"]}
+    assert (await client.post("/api/v1/handles", json=body, headers=firm.headers)).status_code == 201
+    for handle, step, when in (
+        (lot, "harvesting", "2026-09-12T08:20:00+08:00"),
+        (item, "shipping", "2026-09-13T09:00:00+08:00"),
+    ):
+        form = {"handle": handle, "bizStep": step, "eventTime": when, "readPoint": "良梨镇"}
+        assert (await client.post("/api/v1/events", json=form, headers=firm.headers)).status_code == 201
+    page = await client.get(f"/{item}", headers=HTML)
+    assert page.status_code == 200
+    assert page.text.index("采收") < page.text.index("发货")
+    assert examples["pear"]["lot"]["dest_party"] not in page.text
+    assert "form-action 'none'" in page.headers["content-security-policy"]
+    assert page.headers["referrer-policy"] == "no-referrer"
+    assert page.headers["cache-control"] == "private, no-store"
+    assert page.headers["vary"] == "Accept"
+    assert page.headers["content-language"] == "zh"
+    assert (await client.get(f"/{item}?qr=png")).content.startswith(b"\x89PNG")
+    assert (await client.get(f"/{item}?qr=gif")).status_code == 400
+    gone = await client.delete(f"/api/v1/handles/{item}?reason=破损", headers=firm.headers)
+    assert gone.status_code == 200
+    page = await client.get(f"/{item}", headers=HTML)
+    assert page.status_code == 410
+    assert "破损" in page.text
+
+
+async def test_landing_page_and_find(client: httpx.AsyncClient, settings: Any) -> None:
+    home = await client.get("/")
+    assert home.status_code == 200
+    # The redirect after the form must be allowed too.
+    assert f"form-action 'self' {settings.public_url};" in home.headers["content-security-policy"]
+    found = await client.get("/find", params={"id": " hdl:８８.999.1001 / 梨 1 "})
+    assert found.status_code == 303
+    assert found.headers["location"] == f"{settings.public_url}/88.999.1001/%E6%A2%A8%201"
+    for bad in ("", "<script>", "https://elsewhere.example.com/88.999.1001/A", "x" * 5000):
+        answer = await client.get("/find", params={"id": bad})
+        assert answer.status_code == 422, bad
+        assert "<script" not in answer.text
+
+
+async def test_every_file_that_a_page_names_is_served(client: httpx.AsyncClient) -> None:
+    home = await client.get("/")
+    names = set(re.findall(r'(?:src|href)="(/static/[^"]+)"', home.text))
+    assert names == {"/static/page.css", "/static/mark.svg"}
+    for name in names:
+        served = await client.get(name)
+        assert served.status_code == 200
+        assert served.headers["cache-control"] == "public, max-age=86400"
+        assert len(served.content) < 8192
+    assert (await client.get("/static/nothing.css")).status_code == 404
+    assert (await client.get("/static/..%2f__init__.py")).status_code == 404
