@@ -15,7 +15,7 @@ import string
 import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
 import argon2
 
@@ -129,19 +129,20 @@ async def enterprise(node: Node, token: str, address: str) -> Identity:
         raise _refused(NotAuthenticated.of(), "unknown")
     if not key["live"]:
         raise _refused(KeyRevoked.of(), "revoked")
-    if key["networks"] and not any(_address(address) in network for network in key["networks"]):
+    if key["networks"] and not _within(address, key["networks"]):
         raise _refused(NotAllowed.of(action=f"this key from {address}"), "network")
     node.used_keys.add(key["id"])
     return Identity(f"key:{key['id']}", key["registrant_id"], frozenset(key["scopes"]))
 
 
-def _address(text: str) -> IPv4Address | IPv6Address | None:
-    """The address, IPv4 also where a dual-stack socket shows it as ::ffff:a.b.c.d; None for no address."""
+def _within(text: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    """Whether one of them holds the address; IPv4 also as a dual-stack socket shows it, ::ffff:a.b.c.d."""
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
+        return False
+    plain = getattr(address, "ipv4_mapped", None) or address
+    return any(plain in network for network in networks)
 
 
 def _refused(error: NodeError, reason: str) -> NodeError:

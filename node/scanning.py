@@ -24,7 +24,8 @@ _HEADLINE = ("product_name", "brand")  # shown as title and maker
 # Already said at the top of the page, or not a fact of the goods.
 _NOT_FACTS = frozenset({*_HEADLINE, "manufacturer"})
 _MAX_FACTS = 6
-_MAX_STEPS = 60  # the newest; a page of hundreds is read by nobody
+_MAX_STEPS = 40  # the newest; a page of hundreds is read by nobody
+_MAX_PLACE = 40  # characters of a place or a note
 
 
 @dataclass(slots=True, frozen=True)
@@ -177,7 +178,7 @@ def _step(event: Event, steps_only: bool) -> Step:
     zh, en = BIZ_STEPS.get(event.biz_step, (event.biz_step, event.biz_step))
     place = "" if steps_only else event.read_point or event.biz_location
     note = "" if steps_only else str(event.body.get("note", ""))
-    return Step(zh, en, local(event.event_time), place[:60], note[:60])
+    return Step(zh, en, local(event.event_time), cut_text(place, _MAX_PLACE)[0], cut_text(note, _MAX_PLACE)[0])
 
 
 def _facts(groups: list[dict[str, Any]], attributes: Mapping[str, Any]) -> list[dict[str, Any]]:

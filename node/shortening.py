@@ -6,7 +6,7 @@ from typing import Any
 
 _MAX_ROWS = 20  # records of a table
 _MAX_TEXT = 300  # characters of one value
-_BUDGET = 30_000  # bytes of groups and values, markup counted: the page stays under 60 KB
+_BUDGET = 24_000  # bytes of groups and values, markup counted: the page stays under 60 KB
 _MARKUP = 190  # bytes around one line
 
 
@@ -36,20 +36,24 @@ def within_budget(
 
 
 def _shortened(line: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """The line as the page needs it, and whether it was cut; a table's rows hold only the cells that are filled."""
     value, was_cut = cut_text(line["value"])
     short = {k: line[k] for k in ("code", "zh", "en", "type", "value_en", "emphasis")} | {"value": value}
     if line["type"] == "T":
-        cells = [[cut_text(cell) for cell in row] for row in line["rows"][:_MAX_ROWS]]
-        short |= {"columns": line["columns"], "rows": [[text for text, _ in row] for row in cells]}
-        was_cut |= len(line["rows"]) > _MAX_ROWS or any(shorter for row in cells for _, shorter in row)
+        short["rows"] = []
+        was_cut |= len(line["rows"]) > _MAX_ROWS
+        for row in line["rows"][:_MAX_ROWS]:
+            cells = [(c, *cut_text(text)) for c, text in zip(line["columns"], row, strict=True) if text]
+            short["rows"].append([{"zh": c["zh"], "en": c["en"], "value": text} for c, text, _ in cells])
+            was_cut |= any(shorter for _, _, shorter in cells)
     return short, was_cut
 
 
 def _cost(line: dict[str, Any]) -> int:
     """About the bytes of a line on the page."""
-    cost = _MARKUP + sum(_bytes(line[k]) for k in ("zh", "en", "value", "value_en"))
-    names = sum(_bytes(c["zh"]) + _bytes(c["en"]) + 40 for c in line.get("columns", ()))
-    return cost + sum(names + sum(_bytes(cell) for cell in row) for row in line.get("rows", ()))
+    cells = [cell for row in line.get("rows", ()) for cell in row]
+    texts = [line["value_en"], *(part[k] for part in (line, *cells) for k in ("zh", "en", "value"))]
+    return _MARKUP + 60 * len(cells) + sum(map(_bytes, texts))
 
 
 def _bytes(text: str) -> int:
@@ -57,5 +61,6 @@ def _bytes(text: str) -> int:
     return len(text.encode()) + 4 * sum(text.count(c) for c in "<>&'\"")
 
 
-def cut_text(text: str) -> tuple[str, bool]:
-    return (f"{text[:_MAX_TEXT]}…", True) if len(text) > _MAX_TEXT else (text, False)
+def cut_text(text: str, limit: int = _MAX_TEXT) -> tuple[str, bool]:
+    """The text in at most `limit` characters, and whether it was longer."""
+    return (f"{text[:limit]}…", True) if len(text) > limit else (text, False)

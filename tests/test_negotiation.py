@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import httpx
 import pytest
+
 from node.http.negotiation import wants_page
 
 TABLE = [

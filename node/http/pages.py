@@ -12,6 +12,7 @@ import segno
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import Response
 
+from node.application_forms import COUNTIES, INDUSTRIES
 from node.errors import (
     BadRequest,
     HandleGone,
@@ -23,7 +24,6 @@ from node.errors import (
     UnknownPrefix,
 )
 from node.http import problems
-from node.application_forms import COUNTIES, INDUSTRIES
 from node.records import Resolved
 from node.runtime import Node
 from node.scanning import ScanPage, local
