@@ -6,6 +6,7 @@ Started by loadtest.bench with DATABASE_URL and REDIS_URL set.
 
 import json
 import os
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -28,7 +29,7 @@ class Record(BaseModel):
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI):
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.pool = await asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=8, max_size=8)
     app.state.redis = redis.from_url(os.environ["REDIS_URL"])
     await app.state.pool.execute(
@@ -51,7 +52,7 @@ async def register(record: Record) -> Record:
             "INSERT INTO baseline_handle (handle, values) VALUES ($1, $2)", record.handle, values
         )
     except asyncpg.UniqueViolationError:
-        raise HTTPException(409, "handle already exists")
+        raise HTTPException(409, "handle already exists") from None
     return record
 
 

@@ -97,7 +97,10 @@ class RegisterBatch(FastHttpUser):
                 answer.failure(f"status {answer.status_code}")
                 return
             results = answer.json()["results"]
-            right = [r["outcome"] == "created" and r["handle"] == GOODS.handle(n) for r, n in zip(results, numbers)]
+            right = [
+                r["outcome"] == "created" and r["handle"] == GOODS.handle(n)
+                for r, n in zip(results, numbers, strict=False)
+            ]
             note(answer, None if len(right) == BATCH and all(right) else "a row of the batch was not created")
 
 

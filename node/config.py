@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TypeVar
@@ -21,8 +21,8 @@ class ConfigError(Exception):
 class Settings:
     """What a node needs to know. Sizes in bytes, times in seconds."""
 
-    database_url: str
-    redis_url: str
+    database_url: str = field(repr=False)  # both hold a password
+    redis_url: str = field(repr=False)
     secret_file: Path
     public_url: str  # no trailing slash; the only source of addresses in QR codes, links and Location
     node_prefix: str = "88.999"  # issuer.node; 88.999 is obviously fake: CAICT issues the real one
