@@ -1,0 +1,147 @@
+"""Servers that go away and come back: what still answers, with what, and what is true afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from node import embedded
+from node.config import Settings
+from node.migrate import migrate
+from node.sealing import create_secret_file
+
+
+@pytest.fixture
+async def own(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[embedded.Servers, Settings]]:
+    """Servers of its own, for they will be stopped."""
+    folder = tmp_path_factory.mktemp("outage")
+    create_secret_file(folder / "secret")
+    async with embedded.servers(folder / "data") as running:
+        await migrate(running.database_url)
+        yield running, Settings(
+            database_url=running.database_url,
+            redis_url=running.redis_url,
+            secret_file=folder / "secret",
+            public_url="http://127.0.0.1:8000",
+            environment="test",
+            metrics_port=0,
+            pool_timeout=0.5,
+        )
+
+
+async def a_firm(settings: Settings) -> tuple[str, dict[str, str]]:
+    from node import demo
+
+    seeded = await demo.seed(settings, False)
+    return seeded["prefix"], {"Authorization": f"Bearer {seeded['api_key']}"}
+
+
+def row(prefix: str, suffix: str, text: str) -> dict[str, Any]:
+    return {"handle": f"{prefix}/{suffix}", "values": [{"index": 1, "type": "URL", "data": text}]}
+
+
+async def test_without_postgresql_kept_records_are_served_and_the_rest_is_503(own: Any, open_app: Any) -> None:
+    servers, settings = own
+    prefix, headers = await a_firm(settings)
+    async with open_app(settings) as client:
+        for suffix in ("kept", "cold"):
+            await client.post("/api/v1/handles", json=row(prefix, suffix, "a"), headers=headers)
+        assert (await client.get(f"/{prefix}/kept")).status_code == 200
+        await servers.stop_postgres()
+        assert (await client.get(f"/{prefix}/kept")).status_code == 200
+        page = await client.get(f"/{prefix}/kept", headers={"Accept": "text/html"})
+        assert page.status_code == 200
+        cold = await client.get(f"/{prefix}/cold")
+        assert (cold.status_code, cold.json()["code"]) == (503, "unavailable")
+        assert int(cold.headers["retry-after"]) > 0
+        write = await client.post("/api/v1/handles", json=row(prefix, "new", "a"), headers=headers)
+        assert write.status_code == 503
+        ready = await client.get("/health/ready")
+        assert ready.status_code == 503
+        assert (ready.json()["resolution"], ready.json()["registration"]) == (False, False)
+        assert (await client.get("/health/live")).status_code == 200
+        await servers.start_postgres()
+        await answers(client, f"/{prefix}/cold", 200)
+        again = await client.post("/api/v1/handles", json=row(prefix, "new", "a"), headers=headers)
+        assert again.status_code == 201
+
+
+async def answers(client: httpx.AsyncClient, path: str, status: int) -> None:
+    """Ask until it answers so: the pool finds its dead connections one by one."""
+    async with asyncio.timeout(20):
+        while (await client.get(path)).status_code != status:
+            await asyncio.sleep(0)
+
+
+async def test_without_valkey_everything_answers_and_nothing_old_comes_back(own: Any, open_app: Any) -> None:
+    servers, settings = own
+    prefix, headers = await a_firm(settings)
+    async with open_app(settings) as client:
+        await client.post("/api/v1/handles", json=row(prefix, "x", "first"), headers=headers)
+        assert (await client.get(f"/{prefix}/x")).status_code == 200
+        await servers.stop_valkey()
+        assert (await client.get(f"/{prefix}/x")).json()["values"][0]["data"]["value"] == "first"
+        changed = await client.put(
+            f"/api/v1/handles/{prefix}/x", json={"values": row(prefix, "x", "second")["values"]}, headers=headers
+        )
+        assert changed.status_code == 200, changed.text
+        assert (await client.get(f"/{prefix}/x")).json()["values"][0]["data"]["value"] == "second"
+        ready = await client.get("/health/ready")
+        assert (ready.status_code, ready.json()["degraded"]) == (200, True)
+        await servers.start_valkey()
+        assert (await client.get(f"/{prefix}/x")).json()["values"][0]["data"]["value"] == "second"
+        await settled(settings)
+
+
+async def settled(settings: Settings) -> None:
+    """What could not be forgotten was left in the outbox, and the relay settles it once Valkey is back."""
+    import asyncpg
+
+    conn = await asyncpg.connect(settings.database_url)
+    try:
+        async with asyncio.timeout(15):
+            while await conn.fetchval("SELECT count(*) FROM outbox"):
+                await asyncio.sleep(0.1)
+    finally:
+        await conn.close()
+
+
+async def test_an_acknowledged_write_survives_a_killed_postgresql(own: Any, open_app: Any) -> None:
+    import os
+    import signal
+
+    servers, settings = own
+    prefix, headers = await a_firm(settings)
+    async with open_app(settings) as client:
+        sent = [row(prefix, f"k-{n}", "a") for n in range(200)]
+        answer = await client.post("/api/v1/handles:batch", json=sent, headers=headers)
+        os.kill(servers.postgres_pid, signal.SIGKILL)
+        assert answer.json()["summary"]["created"] == 200
+        await servers.stop_postgres()
+        await servers.start_postgres()
+        await answers(client, f"/{prefix}/k-199", 200)
+        listed = await client.get(f"/api/v1/prefixes/{prefix}/handles?limit=1000", headers=headers)
+        assert len(listed.json()["handles"]) == 200
+
+
+async def test_a_reader_that_was_overtaken_cannot_put_back_what_it_read(node: Any) -> None:
+    """The race of every look-aside: a slow reader's fill lands after a change was acknowledged."""
+    from node.cache import handle_key
+    from node.model import Kind, Row, Status
+
+    old = Row("s", Kind.ITEM, Status.ACTIVE, "", 0, b"", "", "", 1, 0.0, 0.0)
+    key = handle_key("88.999.1/s")
+    (fact,), (token,) = await node.cache.get([key])  # the reader misses, and may fill
+    assert (fact, bool(token)) == (None, True)
+    await node.cache.announce([key])  # a change begins ...
+    assert await node.cache.get([key]) == ([None], [""])  # ... nobody else may fill meanwhile ...
+    assert await node.cache.forget([key])  # ... and is acknowledged
+    await node.cache.fill(key, token, old)  # the slow reader comes with what it read before
+    (fact,), (token,) = await node.cache.get([key])
+    assert fact is None
+    await node.cache.fill(key, token, old)  # a reader that began afterwards may fill
+    assert (await node.cache.get([key]))[0] == [old]
