@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
+import signal
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -221,3 +224,50 @@ def examples() -> dict[str, dict[str, dict[str, Any]]]:
 @pytest.fixture(scope="module")
 def open_app() -> Callable[[Settings], Any]:
     return running_app
+
+
+@asynccontextmanager
+async def _serving(env: dict[str, str], port: int, workers: int) -> AsyncIterator[httpx.AsyncClient]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "node.cli", "serve", "--port", str(port), "--workers", str(workers)),
+        env=os.environ | env,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    started = 0
+    while started < workers:
+        line = await asyncio.wait_for(process.stderr.readline(), 30)
+        assert line, "the node ended before it served"
+        started += b"Application startup complete" in line
+    drain = asyncio.create_task(process.stderr.read())
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            yield client
+    finally:
+        process.send_signal(signal.SIGTERM)
+        # Drained, then ended by the signal itself, as uvicorn does it.
+        assert await asyncio.wait_for(process.wait(), 30) in (0, -signal.SIGTERM)
+        await drain
+
+
+@pytest.fixture(scope="session")
+def serving() -> Callable[..., Any]:
+    """`idnode serve` as a process, once all its workers have started, with a client that speaks to it."""
+    return _serving
+
+
+@pytest.fixture
+def make_serve(settings: Settings) -> Callable[..., Any]:
+    """`idnode serve` over the module's database."""
+
+    def make(port: int, workers: int = 1, **changes: str) -> Any:
+        env = {
+            "DATABASE_URL": settings.database_url,
+            "REDIS_URL": settings.redis_url,
+            "NODE_SECRET_FILE": str(settings.secret_file),
+            "PUBLIC_URL": settings.public_url,
+            "METRICS_PORT": "0",
+        }
+        return _serving(env | changes, port, workers)
+
+    return make

@@ -8,10 +8,9 @@ import csv
 import json
 import os
 import re
-import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -36,30 +35,6 @@ async def idnode(env: dict[str, str], *arguments: str, stdin: bytes = b"") -> st
     return output.decode()
 
 
-@asynccontextmanager
-async def serving(env: dict[str, str], port: int, workers: int) -> AsyncIterator[httpx.AsyncClient]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "node.cli", "serve", "--port", str(port), "--workers", str(workers)),
-        env=os.environ | env,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stderr is not None
-    started = 0
-    while started < workers:
-        line = await asyncio.wait_for(process.stderr.readline(), 30)
-        assert line, "the node ended before it served"
-        started += b"Application startup complete" in line
-    drain = asyncio.create_task(process.stderr.read())
-    try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-            yield client
-    finally:
-        process.send_signal(signal.SIGTERM)
-        # Drained, then ended by the signal itself, as uvicorn does it.
-        assert await asyncio.wait_for(process.wait(), 30) in (0, -signal.SIGTERM)
-        await drain
-
-
 @pytest.fixture(scope="module")
 async def env(servers: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """An empty database and a secret, as a production node would be given."""
@@ -80,7 +55,7 @@ async def env(servers: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 
 @pytest.fixture(scope="module")
-async def nodes(env: dict[str, str]) -> AsyncIterator[list[httpx.AsyncClient]]:
+async def nodes(env: dict[str, str], serving: Any) -> AsyncIterator[list[httpx.AsyncClient]]:
     """Two nodes over one database and one cache: one of a single worker, one of two."""
     from node.embedded import free_port
 

@@ -22,14 +22,17 @@ async def own(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[e
     create_secret_file(folder / "secret")
     async with embedded.servers(folder / "data") as running:
         await migrate(running.database_url)
-        yield running, Settings(
-            database_url=running.database_url,
-            redis_url=running.redis_url,
-            secret_file=folder / "secret",
-            public_url="http://127.0.0.1:8000",
-            environment="test",
-            metrics_port=0,
-            pool_timeout=0.5,
+        yield (
+            running,
+            Settings(
+                database_url=running.database_url,
+                redis_url=running.redis_url,
+                secret_file=folder / "secret",
+                public_url="http://127.0.0.1:8000",
+                environment="test",
+                metrics_port=0,
+                pool_timeout=0.5,
+            ),
         )
 
 
