@@ -56,17 +56,22 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         title="宿州市工业互联网标识解析二级节点 · Suzhou secondary node",
         version="0.1.0",
         lifespan=lifespan,
-        docs_url="/api/docs",
+        docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )
     for router in (health.router, home.router, onboarding.router, handles.router, events.router):
         app.include_router(router)
+    app.add_exception_handler(Exception, _unforeseen)
     app.add_exception_handler(NodeError, _node_error)
     app.add_exception_handler(Replayed, _replayed)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     return Guard(FrontDoor(app, app.state))
+
+
+async def _unforeseen(request: Request, error: Exception) -> Response:
+    return problems.response(NodeError())  # no detail: it could hold anything; Guard logs it
 
 
 async def _node_error(request: Request, error: Exception) -> Response:
@@ -108,15 +113,16 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
+        finished = False
         status = 500
         begin = time.perf_counter()
         request_id = secrets.token_hex(8).encode()
 
         async def observed(message: Message) -> None:
-            nonlocal started, status
+            nonlocal finished, status
+            finished = message["type"] == "http.response.body" and not message.get("more_body")
             if message["type"] == "http.response.start":
-                started, status = True, message["status"]
+                status = message["status"]
                 message["headers"] = [
                     *message["headers"],
                     (b"x-request-id", request_id),
@@ -132,10 +138,11 @@ class Guard:
             else:
                 await self._app(scope, receive, observed)
         except Exception:
+            # The application has answered with a problem document before it raised; an answer that broke off
+            # must break the connection too, or the client would take it for whole.
             _log.exception("request %s failed", request_id.decode())
-            if started:
+            if not finished:
                 raise
-            await problems.response(NodeError())(scope, receive, observed)
         route = scope.get("route")
         label = getattr(route, "path", "resolver" if route is None else "other")
         metrics.http_requests_total.labels(label, str(status)).inc()

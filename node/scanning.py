@@ -10,11 +10,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from node.application_forms import INDUSTRIES
 from node.errors import Unavailable
 from node.model import Event, Kind, Status
 from node.records import Resolved, is_public
+from node.revision import shards_of
 from node.runtime import Node, reading
 from node.shortening import cut_text, within_budget
+from node.store import handles, prefixes
 from node.tracing import BIZ_STEPS, trace
 
 _LOCAL = timezone(timedelta(hours=8))  # China has one time zone and no summer time
@@ -211,3 +214,17 @@ def _moment(seconds: float) -> datetime:
 def local(when: datetime) -> str:
     """Local time to the minute, as people here read it."""
     return when.astimezone(_LOCAL).strftime("%Y-%m-%d %H:%M")
+
+
+async def samples(node: Node) -> list[dict[str, str]]:
+    """A handle of each enterprise, for the landing page of `idnode dev`: its first item, else its first lot."""
+    found = []
+    async with reading(node) as conn:
+        for prefix in await prefixes.every(conn, 20):
+            rows = await handles.page(conn, shards_of(prefix), prefix.id, (-1, ""), 20)
+            live = [row for _, row in rows if row.status == Status.ACTIVE]
+            for row in sorted(live, key=lambda row: row.kind)[:1]:
+                industry = INDUSTRIES.get(prefix.industry, prefix.industry)
+                handle = f"{prefix.prefix}/{row.suffix}"
+                found.append({"handle": handle, "name": prefix.registrant_name, "industry": industry})
+    return found

@@ -12,6 +12,7 @@ from node.drafts import invalid_handle
 from node.errors import NotFound
 from node.http import pages
 from node.http.requests import node_of
+from node.scanning import samples
 
 router = APIRouter(include_in_schema=False)
 
@@ -26,7 +27,23 @@ _STATIC = {
 @router.get("/")
 async def home(request: Request) -> Response:
     """What this is, and the field to type a code into."""
-    return pages.page(node_of(request), "home", {}, form=True)
+    node = node_of(request)
+    shown = await samples(node) if node.settings.dev else []
+    return pages.page(
+        node, "home", {"samples": shown, "link": lambda handle: pages.address_of(node, handle)}, form=True
+    )
+
+
+@router.get("/api/docs")
+async def docs(request: Request) -> Response:
+    """The calls, from the OpenAPI document. FastAPI's own page fetches its scripts from elsewhere; many networks
+    here have no way out."""
+    calls: dict[str, list[dict[str, str]]] = {}
+    for path, methods in request.app.openapi()["paths"].items():
+        for method, call in methods.items():
+            text = {"method": method.upper(), "path": path, "says": call.get("description", call.get("summary", ""))}
+            calls.setdefault(call.get("tags", ["other"])[0], []).append(text)
+    return pages.page(node_of(request), "docs", {"calls": calls})
 
 
 @router.get("/find")

@@ -37,7 +37,9 @@ _environment = Environment(
     lstrip_blocks=True,
     auto_reload=False,
 )
-_TEMPLATES = {name: _environment.get_template(f"{name}.html") for name in ("scan", "problem", "home")}  # compiled once
+_TEMPLATES = {
+    name: _environment.get_template(f"{name}.html") for name in ("scan", "problem", "home", "docs")
+}  # compiled once
 _POLICY = (
     "default-src 'none'; img-src 'self'; style-src 'self'; form-action {forms}; base-uri 'none'; frame-ancestors 'none'"
 )
