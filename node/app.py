@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+import handle_codec
 from node import catalogue, logs, metrics
 from node.config import Settings
 from node.errors import BadRequest, NodeError, NotFound
@@ -48,6 +49,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
             await catalogue.every(node)
             node.tasks.append(asyncio.create_task(housekeeping(node)))
             app.state.node = node
+            _log.info("serving with the %s codec", handle_codec.IMPLEMENTATION)
             yield
         finally:
             await close_node(node)

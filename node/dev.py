@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import handle_codec
 from node import demo as demo_data
 from node import embedded
 from node.config import Settings
@@ -18,6 +19,10 @@ from node.migrate import migrate
 from node.sealing import create_secret_file
 
 _READY_SECONDS = 60.0
+_CODEC = {
+    "compiled": "compiled",
+    "pure": "pure：没有 C 编译器，由 Python 版代替 · no C compiler: its Python twin serves",
+}
 
 
 async def run(data: Path, port: int, *, workers: int, demo: bool, ready_file: Path | None) -> int:
@@ -137,6 +142,7 @@ def _announce(seeded: dict[str, Any], env: dict[str, str], ready_file: Path | No
     lines += [
         "",
         f"  接口文档 · API                    {url}/api/docs",
+        f"  编解码器 · codec                  {_CODEC[handle_codec.IMPLEMENTATION]}",
         f"  企业前缀 · prefix                 {seeded['prefix']}",
         f"  企业密钥 · API key                {seeded['api_key']}",
         f"  操作员   · operator               {operator['login']} / {operator['password']}",
