@@ -9,7 +9,7 @@ import secrets
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,6 +44,14 @@ _LOG_SETTINGS = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The statement rule is held against the whole suite, so it is asked last."""
     items.sort(key=lambda item: "test_zz_statements" in item.nodeid)
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A directory that the servers' unprivileged uid can reach; pytest's own are closed to it."""
+    with tempfile.TemporaryDirectory(prefix="idnode-test-", ignore_cleanup_errors=True) as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
 
 
 @pytest.fixture(scope="session")

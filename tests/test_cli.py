@@ -20,8 +20,8 @@ from node.embedded import free_port
 
 
 @pytest.fixture
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("dev") / "data"
+def data(scratch: Path) -> Path:
+    return scratch / "data"
 
 
 async def start(*arguments: str, env: dict[str, str] | None = None) -> asyncio.subprocess.Process:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import stat
 import sys
@@ -18,24 +19,15 @@ from node import embedded
 from node.embedded_process import EmbeddedError
 
 
-@pytest.fixture
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("embedded")
-    for parent in (folder, *folder.parents):
-        if parent.name.startswith("pytest-"):
-            parent.chmod(0o755)  # so that the unprivileged uid is tried, not the way round it
-    return folder
-
-
-async def test_data_survives_a_restart_and_the_cache_does_not(data: Path) -> None:
-    async with embedded.servers(data) as first:
+async def test_data_survives_a_restart_and_the_cache_does_not(scratch: Path) -> None:
+    async with embedded.servers(scratch) as first:
         conn = await asyncpg.connect(first.database_url)
         await conn.execute("CREATE TABLE kept (n integer)")
         await conn.close()
         valkey = redis.Redis.from_url(first.redis_url)
         await valkey.set("k", "v")
         await valkey.aclose()
-    async with embedded.servers(data) as second:
+    async with embedded.servers(scratch) as second:
         conn = await asyncpg.connect(second.database_url)
         assert await conn.fetchval("SELECT count(*) FROM kept") == 0
         await conn.close()
@@ -70,24 +62,25 @@ async def test_servers_of_root_run_as_somebody_else(servers: embedded.Servers) -
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can close a directory to the servers' uid")
-async def test_root_in_a_closed_home_still_starts(data: Path) -> None:
-    home = data / "home"
+async def test_root_in_a_closed_home_still_starts(scratch: Path) -> None:
+    home = scratch / "home"
     home.mkdir(0o700)
     async with embedded.servers(home / "data") as running:
         assert str(running.directory).startswith("/var/lib/idnode/")
         assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    shutil.rmtree(running.directory)
 
 
-async def test_a_directory_serves_one_at_a_time(data: Path) -> None:
-    async with embedded.servers(data):
+async def test_a_directory_serves_one_at_a_time(scratch: Path) -> None:
+    async with embedded.servers(scratch):
         with pytest.raises(EmbeddedError, match=f"in use by another idnode.*{os.getpid()}"):
-            async with embedded.servers(data):
+            async with embedded.servers(scratch):
                 pytest.fail("two on one directory")
 
 
-async def test_a_taken_port_is_named(servers: embedded.Servers, data: Path) -> None:
+async def test_a_taken_port_is_named(servers: embedded.Servers, scratch: Path) -> None:
     with pytest.raises(EmbeddedError, match=f"port {servers.postgres_port} .* is taken"):
-        async with embedded.servers(data, postgres_port=servers.postgres_port):
+        async with embedded.servers(scratch, postgres_port=servers.postgres_port):
             pytest.fail("two on one port")
 
 
@@ -118,14 +111,14 @@ async def gone(pid: int) -> None:
         os.close(descriptor)
 
 
-async def test_servers_die_with_a_killed_parent_and_start_again(data: Path) -> None:
+async def test_servers_die_with_a_killed_parent_and_start_again(scratch: Path) -> None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _PARENT, str(data), stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", _PARENT, str(scratch), stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
     pids: list[Any] = [int(pid) for pid in (await process.stdout.readline()).split()]
     process.send_signal(signal.SIGKILL)
     await process.wait()
     await asyncio.gather(*map(gone, pids))
-    async with embedded.servers(data) as again:
+    async with embedded.servers(scratch) as again:
         assert again.postgres_pid not in pids

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,18 +17,17 @@ from node.sealing import create_secret_file
 
 
 @pytest.fixture
-async def own(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[embedded.Servers, Settings]]:
+async def own(scratch: Path) -> AsyncIterator[tuple[embedded.Servers, Settings]]:
     """Servers of its own, for they will be stopped."""
-    folder = tmp_path_factory.mktemp("outage")
-    create_secret_file(folder / "secret")
-    async with embedded.servers(folder / "data") as running:
+    create_secret_file(scratch / "secret")
+    async with embedded.servers(scratch / "data") as running:
         await migrate(running.database_url)
         yield (
             running,
             Settings(
                 database_url=running.database_url,
                 redis_url=running.redis_url,
-                secret_file=folder / "secret",
+                secret_file=scratch / "secret",
                 public_url="http://127.0.0.1:8000",
                 environment="test",
                 metrics_port=0,

@@ -60,7 +60,8 @@ def _render(result: tuple[str, bool]) -> tuple[int, bytes]:
     openapi_extra={"requestBody": {"content": {"application/json": {"schema": _FORM}}}},
 )
 async def record_event(request: Request, identity: Enterprise) -> Response:
-    """Record what happened to a lot or an item: 201 when new, 200 for the same event again."""
+    """Record what happened to a lot or an item: 201 when new, 200 for the same event again. Time, step, place and
+    note are shown to the public on the handle's page (of drugs only time and step)."""
     require_scope(identity, "register")
     body = await read_json(request)
     claim = claim_of(request, f"registrant:{identity.registrant_id}", body, _render)

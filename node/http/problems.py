@@ -38,7 +38,7 @@ def document(error: NodeError, row: int = 0) -> dict[str, Any]:
     """The problem document; `row` numbers its field errors (0 for a single registration)."""
     body: dict[str, Any] = {
         "type": f"urn:idnode:problem:{error.code}",
-        "title": type(error).en.split(":")[0].split("{")[0].strip() or error.code,
+        "title": error.code.replace("_", " ").capitalize(),
         "status": status_of(error),
         "code": error.code,
         "response_code": error.response_code,
