@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from node.embedded import free_port
+from node.embedded_process import free_port
 
 _START_SECONDS = 90
 

@@ -14,7 +14,7 @@ import handle_codec
 from node import demo as demo_data
 from node import embedded
 from node.config import Settings
-from node.embedded_process import EmbeddedError, dropper
+from node.embedded_process import EmbeddedError, dropper, free_port
 from node.migrate import migrate
 from node.sealing import create_secret_file
 
@@ -30,7 +30,7 @@ async def run(data: Path, port: int, *, workers: int, demo: bool, ready_file: Pa
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    embedded.free_port(port)  # the node would find out too, but somebody else's answer there would look like ours
+    free_port(port)  # the node would find out too, but somebody else's answer there would look like ours
     _say("正在启动 · starting …")
     async with embedded.servers(data) as servers:
         env = _environment(data, port, servers)

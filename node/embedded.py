@@ -8,22 +8,19 @@ uid when started as root, children that die with their parent.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 import secrets
 import signal
-import socket
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
 
 import asyncpg
 
-from node.embedded_process import Child, EmbeddedError, Programs, place, run
+from node.embedded_process import Child, Programs, free_port, lock, place, run
 
 _SETTINGS = {
     "max_connections": "100",
@@ -164,7 +161,7 @@ async def servers(
     """Run both servers over `data_dir` until the block is left; the data stays. Raises EmbeddedError."""
     async with AsyncExitStack() as stack:
         data_dir.mkdir(parents=True, exist_ok=True)
-        stack.callback(_lock(data_dir).close)
+        stack.callback(lock(data_dir).close)
         directory, programs = place(data_dir / "servers")
         directory.mkdir(exist_ok=True)
         _own(directory, programs.uid, 0o700)
@@ -182,38 +179,6 @@ async def servers(
         await asyncio.gather(running.start_postgres(), running.start_valkey())
         await _create_database(running)
         yield running
-
-
-def _lock(directory: Path) -> TextIO:
-    """Hold the directory; the kernel lets go when this process dies, however it dies."""
-    file = (directory / "lock").open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        holder = file.read().strip() or "?"
-        file.close()
-        raise EmbeddedError(
-            f"{directory} is in use by another idnode (process {holder}); stop it or choose another --data"
-        ) from None
-    file.seek(0)
-    file.truncate()
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
-
-
-def free_port(wanted: int) -> int:
-    """A free port of loopback, or the one wanted; EmbeddedError where that is taken."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError as error:
-            raise EmbeddedError(
-                f"port {wanted} of 127.0.0.1 is taken ({error.strerror}); choose another --port"
-            ) from None
-        return int(probe.getsockname()[1])
 
 
 def _passwords(directory: Path, uid: int | None) -> Mapping[str, str]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import fcntl
 import hashlib
 import importlib.util
 import os
 import shutil
 import signal
+import socket
 import stat
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 _NOBODY = 65534  # on every Debian and Red Hat; PostgreSQL refuses to run as root
 _ROOT_BASE = Path("/var/lib/idnode")  # for root, where its own home is closed to every other uid
@@ -96,6 +99,38 @@ def dropper(uid: int | None, death_signal: signal.Signals) -> Callable[[], None]
             os._exit(1)
 
     return drop
+
+
+def lock(directory: Path) -> TextIO:
+    """Hold the directory; the kernel lets go when this process dies, however it dies."""
+    file = (directory / "lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "?"
+        file.close()
+        raise EmbeddedError(
+            f"{directory} is in use by another idnode (process {holder}); stop it or choose another --data"
+        ) from None
+    file.seek(0)
+    file.truncate()
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+def free_port(wanted: int) -> int:
+    """A free port of loopback, or the one wanted; EmbeddedError where that is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError as error:
+            raise EmbeddedError(
+                f"port {wanted} of 127.0.0.1 is taken ({error.strerror}); choose another --port"
+            ) from None
+        return int(probe.getsockname()[1])
 
 
 class Child:

@@ -57,7 +57,7 @@ async def env(servers: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 @pytest.fixture(scope="module")
 async def nodes(env: dict[str, str], serving: Any) -> AsyncIterator[list[httpx.AsyncClient]]:
     """Two nodes over one database and one cache: one of a single worker, one of two."""
-    from node.embedded import free_port
+    from node.embedded_process import free_port
 
     assert "0001_reference.sql" in await idnode(env, "migrate")
     assert "up to date" in await idnode(env, "migrate")

@@ -8,7 +8,7 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from node import catalogue, revision
+from node import catalogue, listing, revision
 from node.access import require_scope
 from node.drafts import raw_rows
 from node.errors import TooManyRows
@@ -178,8 +178,8 @@ async def list_handles(
     request: Request, identity: Enterprise, prefix: str, after: str = "", limit: int = 100
 ) -> Response:
     """A page of a prefix's handles; `next` is the cursor of the following page, null on the last."""
-    limit = max(1, min(limit, revision.MAX_PAGE))
-    listed, following = await revision.page(node_of(request), identity, prefix, after, limit)
+    limit = max(1, min(limit, listing.MAX_PAGE))
+    listed, following = await listing.page(node_of(request), identity, prefix, after, limit)
     return json_response({"handles": listed, "next": following})
 
 
