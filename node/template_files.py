@@ -57,6 +57,19 @@ class Template:
             raise _bad("body", "-", f"broken JSON: {error}", "JSON 有误") from None
 
 
+def industry_template(own: Any) -> Template:
+    """A template from a document in the form of a file of node/industries/; raises TemplateError."""
+    folder = resources.files("node.industries")
+    core = _toml(folder.joinpath("core.toml").read_text("utf-8"), "core.toml")
+    try:
+        expanded = expand(core, own)
+    except (AttributeError, KeyError, TypeError):
+        raise _bad(
+            "body", "-", "groups, fields and rules must be lists of objects", "groups、fields、rules 须为对象的列表"
+        ) from None
+    return read_template(expanded, "body")
+
+
 def load_industries() -> list[Template]:
     """The templates of node/industries/, each with the core block first; raises TemplateError."""
     folder = resources.files("node.industries")

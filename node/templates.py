@@ -16,10 +16,18 @@ from node import findings, showing
 from node.errors import InvalidRow, NodeError, RowError
 from node.fields import FIRST_INDEX, LEVELS, Field
 from node.rules import RequiredWhen, WaivedWhen
-from node.template_files import Template, load_industries
+from node.template_files import Template, industry_template, load_industries
 from node.values import Fault, finisher, record_type, single_finisher
 
-__all__ = ["Compiled", "Template", "compile_template", "load_industries", "plain_text", "template_document"]
+__all__ = [
+    "Compiled",
+    "Template",
+    "compile_template",
+    "industry_template",
+    "load_industries",
+    "plain_text",
+    "template_document",
+]
 
 _NOTHING: Mapping[str, Any] = {}
 

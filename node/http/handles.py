@@ -8,13 +8,14 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from node import catalogue, listing, revision
+from node import catalogue, listing, publishing, revision
 from node.access import require_scope
 from node.drafts import raw_rows
 from node.errors import TooManyRows
 from node.http import problems
 from node.http.requests import (
     Enterprise,
+    Operator,
     claim_of,
     decode,
     if_match,
@@ -191,6 +192,19 @@ async def list_templates(request: Request) -> Response:
         for t in await catalogue.every(node_of(request))
     ]
     return json_response({"templates": listed})
+
+
+def _published(result: tuple[str, bool]) -> tuple[int, bytes]:
+    return (201 if result[1] else 200), msgspec.json.encode({"name": result[0], "created": result[1]})
+
+
+@router.post("/templates", status_code=201, tags=["templates"], openapi_extra=_body({"type": "object"}))
+async def publish_template(request: Request, operator: Operator) -> Response:
+    """Publish a version (admins): the form of a file of node/industries/ as JSON. It never changes afterwards."""
+    body = await read_json(request)
+    claim = claim_of(request, operator.actor, body, _published)
+    status, answer = _published(await publishing.publish(node_of(request), operator, body, claim))
+    return json_response(answer, status)
 
 
 @router.get("/templates/{name}", tags=["templates"])
