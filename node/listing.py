@@ -7,7 +7,7 @@ import binascii
 from typing import Any
 
 from node.errors import BadRequest
-from node.model import Identity, Kind, Prefix, Row
+from node.model import SHARDS, Identity, Kind, Prefix, Row
 from node.records import iso, unpack
 from node.revision import shards_of, visible_prefix
 from node.runtime import Node, reading
@@ -49,6 +49,8 @@ def _cursor(text: str) -> tuple[int, str]:
         return -1, ""
     try:
         shard, _, suffix = base64.urlsafe_b64decode(text.encode("ascii")).decode().partition(":")
+        if not -1 <= int(shard) < SHARDS or "\0" in suffix:
+            raise ValueError(text)
         return int(shard), suffix
     except (ValueError, binascii.Error):
         raise BadRequest.of(reason="the cursor is not one of ours", reason_zh="游标无效") from None

@@ -200,9 +200,9 @@ async def read(node: Node, identity: Identity, handle: str) -> Resolved:
 
 async def visible_prefix(conn: ReadConnection, identity: Identity, text: str) -> Prefix:
     """The prefix if it is the caller's; a suspended one may still be read by its owner."""
-    prefix = await prefixes.fetch(conn, text)
+    prefix = await prefixes.fetch(conn, text) if handle_codec.is_prefix(text) else None
     if prefix is None:
-        raise UnknownPrefix.of(prefix=text)
+        raise UnknownPrefix.of(prefix=text[:64])
     if prefix.registrant_id != identity.registrant_id:
         raise ForeignPrefix.of(prefix=text)
     return prefix

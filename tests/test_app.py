@@ -65,6 +65,28 @@ async def test_the_path_is_decoded_once_and_strictly(client: Any, firm: Any) -> 
         assert (await client.get(path)).status_code == status, path
 
 
+async def test_owner_and_stranger_race_on_one_handle(
+    client: Any, firm: Any, stranger: Any, examples: Any, node: Any
+) -> None:
+    """What only the owner may see reaches neither the cache nor anybody else, in whatever order they ask."""
+    import asyncio
+
+    handle = f"{firm.prefix}/RACE-1"
+    example = examples["pear"]
+    attributes = example["lot"] | example["item"]
+    row = {"handle": handle, "template": "pear", "attributes": attributes}
+    assert (await client.post("/api/v1/handles", json=row, headers=firm.headers)).status_code == 201
+    askers = [firm.headers, stranger.headers, {}, {"Cookie": "a=b"}] * 10
+    answers = await asyncio.gather(*(client.get(f"/{handle}", headers=headers) for headers in askers))
+    for headers, answer in zip(askers, answers, strict=True):
+        assert ("dest_party" in answer.json()["attributes"]) == (headers is firm.headers)
+        expected = "private, no-store" if headers is firm.headers else "no-cache"
+        assert answer.headers["cache-control"] == expected
+    (kept,), _ = await node.cache.get([f"h:{handle}"])
+    assert kept is not None
+    assert attributes["dest_party"].encode() not in kept.content
+
+
 async def test_what_nobody_foresaw_is_a_problem_document_without_detail() -> None:
     inner = FastAPI()
     inner.add_exception_handler(Exception, application._unforeseen)
@@ -131,6 +153,35 @@ async def test_no_path_makes_a_500(client: Any, tail: str, query: str, accept: s
         url = httpx.URL(scheme="http", host="node.test", raw_path=_raw(start, tail, query))
         answer = await client.get(url, headers={"Accept": accept})
         assert answer.status_code < 500, (url, answer.text)
+
+
+@pytest.mark.parametrize("who", ["enterprise", "operator", "nobody"])
+async def test_no_parameter_makes_a_500(client: Any, firm: Any, operator_headers: Any, who: str) -> None:
+    headers = {"enterprise": firm.headers, "operator": operator_headers, "nobody": {}}[who]
+    odd = ["%00", "%ff", "-1", "99999999999999999999", "a%00b", "%F0%9F%8D%90", "OTk5OTk5OTp4", "LTE6AA==", "x" * 3000]
+    for text in odd:
+        for path in (
+            f"/api/v1/prefixes/{firm.prefix}/handles?after={text}",
+            f"/api/v1/prefixes/{firm.prefix}/handles?limit={text}",
+            f"/api/v1/prefixes/{text}/handles",
+            f"/api/v1/handles/{firm.prefix}/{text}",
+            f"/api/v1/events?handle={text}",
+            f"/api/v1/templates/{text}",
+            f"/api/v1/applications?after={text}&status={text}",
+            f"/api/v1/applications/{text}",
+            f"/api/v1/audit?after={text}",
+            f"/api/v1/statistics?prefix={text}",
+            f"/{firm.prefix}/{text}?qr={text}",
+            f"/api/handles/{firm.prefix}/A?index={text}",
+            f"/static/{text}",
+        ):
+            answer = await client.get(path, headers=headers)
+            assert answer.status_code < 500, (path, answer.text)
+        for path in (f"/api/v1/handles/{firm.prefix}/{text}?reason={text}", f"/api/v1/keys/{text}"):
+            answer = await client.delete(path, headers=headers | {"If-Match": text.replace("%", "")})
+            assert answer.status_code < 500, (path, answer.text)
+        answer = await client.post(f"/api/v1/prefixes/{text}:suspend", json={"reason": "x"}, headers=headers)
+        assert answer.status_code < 500, answer.text
 
 
 def _raw(start: str, tail: str, query: str) -> bytes:

@@ -22,7 +22,7 @@ from node.http import pages, problems
 from node.http.handle_api import handle_document
 from node.http.negotiation import wants_page
 from node.http.requests import client_address, path_after
-from node.model import Status
+from node.model import Identity, Status
 from node.records import Resolved
 from node.resolution import resolve, resolve_as
 from node.runtime import Node
@@ -95,6 +95,8 @@ async def _look_up(node: Node, scope: Scope, headers: dict[bytes, str], start: s
     handle = path_after(scope, start)
     scheme, _, token = headers.get(b"authorization", "").partition(" ")
     if b"authorization" not in headers:
+        if b"cookie" in headers:  # nothing here sets one; whoever sends one is kept from shared answers all the same
+            return await resolve_as(node, Identity("anonymous"), handle), "pg"
         return await resolve(node, handle)
     identity = await access.enterprise(
         node, token.strip() if scheme.lower() == "bearer" else "", client_address(scope, node.settings)
