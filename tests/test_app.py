@@ -79,8 +79,8 @@ async def test_owner_and_stranger_race_on_one_handle(
     askers = [firm.headers, stranger.headers, {}, {"Cookie": "a=b"}] * 10
     answers = await asyncio.gather(*(client.get(f"/{handle}", headers=headers) for headers in askers))
     for headers, answer in zip(askers, answers, strict=True):
-        assert ("dest_party" in answer.json()["attributes"]) == (headers is firm.headers)
-        expected = "private, no-store" if headers is firm.headers else "no-cache"
+        assert ("dest_party" in answer.json()["attributes"]) == (headers == firm.headers)
+        expected = "private, no-store" if headers == firm.headers else "no-cache"
         assert answer.headers["cache-control"] == expected
     (kept,), _ = await node.cache.get([f"h:{handle}"])
     assert kept is not None
