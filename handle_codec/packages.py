@@ -1,0 +1,95 @@
+"""What is on packages: GS1 element strings and Digital Link addresses as candidates, rare identifiers by biip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from biip import ParseError
+from biip.gs1_digital_link_uris import GS1DigitalLinkURI
+from biip.gs1_element_strings import GS1ElementStrings
+from biip.gs1_messages import GS1Message
+
+from handle_codec import twin
+from handle_codec.candidates import Candidate, Confidence
+from handle_codec.errors import InvalidCode
+from handle_codec.pure.gs1 import DL_KEYS, SYMBOLOGIES, Elements
+
+_CANONICAL = "https://id.gs1.org"  # GS1 Digital Link, URI Syntax 4.12
+_MOST_ELEMENTS = 40  # no label has as many; what biip may be asked to read stays small
+_RARE_KEYS = {"253": (), "255": (), "401": (), "402": (), "8003": (), "8010": ("8011",), "8013": ()}
+_RARE_KEYS |= {"8017": ("8019",), "8018": ("8019",)}
+_KEYS: dict[str, tuple[str, ...]] = DL_KEYS | _RARE_KEYS
+
+
+def elements(text: str) -> Candidate:
+    """The candidate for an element string; raises InvalidCode."""
+    try:
+        found, library = twin.parse_elements(text), False
+    except InvalidCode as error:
+        if error.code != "unknown_ai":
+            raise
+        found, library = _rare_elements(text, error), True
+    certain = text.startswith(("]", "(", "\x1d"))
+    return _candidate("gs1_elements", found, Confidence.CERTAIN if certain else Confidence.POSSIBLE, library)
+
+
+def digital_link(text: str) -> Candidate:
+    """The candidate for a Digital Link address of any host; raises InvalidCode."""
+    try:
+        found, library = twin.parse_digital_link(text), False
+    except InvalidCode as error:
+        if error.code != "unknown_ai":
+            raise
+        found, library = _rare_link(text, error), True
+    return _candidate("gs1_digital_link", found, Confidence.CERTAIN, library)
+
+
+def _candidate(scheme: str, found: Elements, confidence: Confidence, library: bool) -> Candidate:
+    parts = dict(found)
+    checked = ("lengths", "characters", "check_digit", "dates", *(("biip",) if library else ()))
+    return Candidate(scheme, canonical(parts), confidence, checked, ("company_prefix", "pairs"), parts)
+
+
+def canonical(parts: Mapping[str, str]) -> str:
+    """The canonical Digital Link of elements: key, qualifiers in order, the rest sorted. InvalidCode without a key."""
+    key = next((key for key in _KEYS if key in parts), None)
+    if key is None:
+        raise InvalidCode("no_key", 0)
+    path = [key, *(ai for ai in _KEYS[key] if ai in parts)]
+    rest = sorted(ai for ai in parts if ai not in path)
+    address = _CANONICAL + "".join(f"/{ai}/{quote(parts[ai], safe='')}" for ai in path)
+    query = "&".join(f"{ai}={quote(parts[ai], safe='')}" for ai in rest)
+    return f"{address}?{query}" if query else address
+
+
+def _rare_elements(text: str, refusal: InvalidCode) -> Elements:
+    body = text[3:] if text.startswith(SYMBOLOGIES) else text
+    body = body.lstrip("\x1d")
+    if body.count("(") > _MOST_ELEMENTS or body.count("\x1d") > _MOST_ELEMENTS:
+        raise refusal
+    try:
+        message = GS1Message.parse_hri(body) if body.startswith("(") else GS1Message.parse(body)
+    except (ParseError, ValueError, ArithmeticError):
+        raise refusal from None
+    return _from_biip(message.element_strings, refusal)
+
+
+def _rare_link(text: str, refusal: InvalidCode) -> Elements:
+    try:
+        link = GS1DigitalLinkURI.parse(text)
+    except (ParseError, ValueError, ArithmeticError):
+        raise refusal from None
+    return _from_biip(link.element_strings, refusal)
+
+
+def _from_biip(strings: GS1ElementStrings, refusal: InvalidCode) -> Elements:
+    """biip notes a wrong check digit beside the element; here it is wrong like any other."""
+    found: dict[str, str] = {}
+    for string in strings:
+        wrong = string.gtin_error or string.sscc_error or string.gln_error
+        if wrong or not string.value.isascii() or len(found) >= _MOST_ELEMENTS:
+            raise refusal
+        if found.setdefault(string.ai.ai, string.value) != string.value:
+            raise InvalidCode("duplicate_ai", 0)
+    return tuple(found.items())
