@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 
 import base58
@@ -73,9 +72,12 @@ def _bid_bytes(form: str, suffix: str, at: int) -> bytes:
         if form == "f":
             return base58.b58decode(suffix)
         if form == "s":
-            return base64.b64decode(suffix, validate=True)
+            plain = base64.b64decode(suffix, validate=True)
+            if base64.b64encode(plain).decode() != suffix:  # spare bits set: another spelling of the same bytes
+                raise InvalidCode("did_form", at)
+            return plain
         digits = [_BECH32.index(character) for character in suffix[:-6]]
-    except (ValueError, binascii.Error):
+    except ValueError:  # binascii.Error and InvalidCode are among them
         raise InvalidCode("did_form", at) from None
     number = 0
     for digit in digits:

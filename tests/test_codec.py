@@ -1,36 +1,41 @@
-"""The codec: every test on both twins, vectors pinned, Hypothesis holding the twins equal."""
+"""The codec's handles, shards and batches: every test on both twins, vectors pinned, Hypothesis holding them equal."""
 
 from __future__ import annotations
 
+import inspect
 import os
 import pickle
-from types import ModuleType
 from typing import Any
 
 import pytest
+from codec_twins import TWINS, needs_compiled, outcome, twin_named
+from codec_twins import _speed as compiled
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import handle_codec
-from handle_codec import InvalidHandle, pure
-
-try:
-    from handle_codec import _speed
-except ImportError:
-    _speed = None
-
-needs_compiled = pytest.mark.skipif(_speed is None, reason="the compiled twin was not built (no C compiler?)")
+from handle_codec import NO_SHARD, NONE, InvalidHandle, pure
 
 
-@pytest.fixture(params=["pure", pytest.param("compiled", marks=needs_compiled)])
-def codec(request: pytest.FixtureRequest) -> ModuleType:
-    return pure if request.param == "pure" else _speed
+@pytest.fixture(params=TWINS)
+def codec(request: pytest.FixtureRequest) -> Any:
+    return twin_named(request.param)
 
 
 @pytest.mark.skipif(not os.environ.get("DEMAND_COMPILED"), reason="only CI demands the compiled twin")
 def test_the_compiled_twin_is_loaded() -> None:
     assert handle_codec.IMPLEMENTATION == "compiled"
     assert handle_codec.parse.__module__ == "handle_codec._speed"
+
+
+@needs_compiled
+def test_the_twins_have_the_same_functions_with_the_same_words() -> None:
+    assert compiled.__all__ == pure.__all__
+    for name in pure.__all__:
+        spoken, written = getattr(compiled, name), getattr(pure, name)
+        assert list(inspect.signature(spoken).parameters) == list(inspect.signature(written).parameters), name
+        assert spoken.__doc__ == written.__doc__, name
+        assert spoken.__doc__
 
 
 XXH64 = [  # the first four are published with xxHash; the others pin what is stored for ever
@@ -159,6 +164,10 @@ MENDED = [
     ("88.999.1  /  A", "88.999.1/A"),
     ("https://id.example.com/88.999.1/A%2DB?x=1#y", "88.999.1/A-B"),
     ("HTTP://ID.EXAMPLE.COM/88.999.1/%E9%85%A5", "88.999.1/酥"),
+    ("https://id.example.com/hdl/88.999.1/A", "88.999.1/A"),
+    ("https://id.example.com/api/handles/88.999.1/A", "88.999.1/A"),
+    ("https://id.example.com/?id=88.999.1%2FA", "88.999.1/A"),
+    ("https://id.example.com/query.html?x=1&handle=88.999.1/%E9%85%A5#top", "88.999.1/酥"),
 ]
 
 
@@ -174,6 +183,9 @@ def test_normalise_mends_what_people_type(codec: Any, text: str, mended: str) ->
         ("https://id.example.com/88.999.1/%ff", "encoding"),
         ("x" * 5000, "too_long"),
         ("https://id.example.com/", "no_slash"),
+        ("https://id.example.com/?id=%ff", "encoding"),
+        ("https://id.example.com/?" + "a&" * 200, "encoding"),
+        ("https://evil.example/?id=88.999.1/A", "foreign_host"),
     ],
 )
 def test_normalise_refuses(codec: Any, text: str, code: str) -> None:
@@ -185,14 +197,6 @@ def test_normalise_refuses(codec: Any, text: str, code: str) -> None:
 def test_errors_travel_between_processes() -> None:
     error = pickle.loads(pickle.dumps(InvalidHandle("segment", 3)))
     assert (error.code, error.position, str(error)) == ("segment", 3, str(InvalidHandle("segment", 3)))
-
-
-def outcome(function: Any, *arguments: Any) -> Any:
-    """What a twin gives, its refusals by code and position; any other exception is let through."""
-    try:
-        return function(*arguments)
-    except InvalidHandle as error:
-        return error.code, error.position
 
 
 _digits = st.text("0123456789", max_size=7)
@@ -216,21 +220,21 @@ _any_text = st.text(st.characters(exclude_categories=()), max_size=300)
 @example("88.999.1/a\U0010ffff")
 def test_the_twins_are_equal_on_text(text: str) -> None:
     for name in ("parse", "parse_issued", "normalise", "is_prefix"):
-        assert outcome(getattr(pure, name), text) == outcome(getattr(_speed, name), text), name
+        assert outcome(getattr(pure, name), text) == outcome(getattr(compiled, name), text), name
 
 
 @needs_compiled
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 1023), st.integers(0, 10), st.text(max_size=40))
 def test_the_twins_are_equal_on_bytes(data: bytes, home: int, power: int, suffix: str) -> None:
-    assert pure.hash64(data) == _speed.hash64(data)
-    assert pure.shard_of(suffix, home, 2**power) == _speed.shard_of(suffix, home, 2**power)
+    assert pure.hash64(data) == compiled.hash64(data)
+    assert pure.shard_of(suffix, home, 2**power) == compiled.shard_of(suffix, home, 2**power)
 
 
 @settings(max_examples=300, deadline=None)
 @given(_near)
 def test_what_parses_joins_and_normalises_to_itself(text: str) -> None:
-    for codec in (c for c in (pure, _speed) if c is not None):
+    for codec in (c for c in (pure, compiled) if c is not None):
         try:
             prefix, suffix = codec.parse(text)
         except InvalidHandle:
@@ -238,3 +242,91 @@ def test_what_parses_joins_and_normalises_to_itself(text: str) -> None:
         assert f"{prefix}/{suffix}" == text
         mended = codec.normalise(text)
         assert codec.normalise(mended) == mended
+
+
+LINES = "88.999.1/A\n88.118.8/JXDY2106023\r\n\n88.999.1/酥梨\n99/x\n88.999.1/META_1\n88.999.1/end".encode()
+
+
+def test_a_batch_gives_offsets_and_names_the_wrong_rows(codec: Any) -> None:
+    columns = codec.parse_batch(LINES)
+    assert [columns.handle(row) for row in range(len(columns))] == LINES.decode().replace("\r", "").split("\n")
+    assert [columns.prefix(row) for row in (0, 1, 3, 6)] == ["88.999.1", "88.118.8", "88.999.1", "88.999.1"]
+    assert [columns.suffix(row) for row in (0, 1, 3, 6)] == ["A", "JXDY2106023", "酥梨", "end"]
+    assert [(row, error.code) for row, error in columns.errors] == [(2, "no_slash"), (4, "prefix_form")]
+    assert [row for row, slash in enumerate(columns.slashes) if slash == NONE] == [2, 4]
+    with pytest.raises(InvalidHandle, match="prefix is 2 digits"):
+        columns.suffix(4)
+
+
+def test_a_batch_of_issued_handles_is_stricter(codec: Any) -> None:
+    errors = codec.parse_batch(LINES, True).errors
+    assert [(row, error.code) for row, error in errors] == [
+        (2, "no_slash"), (3, "not_issued"), (4, "prefix_form"), (5, "reserved")
+    ]  # fmt: skip
+
+
+def test_bytes_that_are_no_text_are_an_error_of_their_row(codec: Any) -> None:
+    columns = codec.parse_batch("88.999.1/酥".encode() + b"\xff\n88.999.1/A")
+    assert [(row, error.code, error.position) for row, error in columns.errors] == [(0, "not_utf8", 10)]
+    assert columns.suffix(1) == "A"
+    assert columns.handle(0).endswith("\ufffd")
+
+
+def test_an_empty_batch_has_no_rows(codec: Any) -> None:
+    assert len(codec.parse_batch(b"")) == 0
+    assert len(codec.parse_batch(b"\n")) == 1
+    assert list(codec.shard_batch(codec.parse_batch(b""), 0, 1)) == []
+
+
+def test_a_batch_is_mended_into_a_buffer_of_its_own(codec: Any) -> None:
+    given = "  hdl:88.999.1/A \n８８.999.1／B\nhttps://id.example.com/88.999.1/C\nbad\n".encode()
+    columns = codec.normalise_batch(given, frozenset({"id.example.com"}))
+    assert columns.buffer == b"88.999.1/A\n88.999.1/B\n88.999.1/C\n\n"
+    assert [(row, error.code) for row, error in columns.errors] == [(3, "no_slash")]
+    assert columns.suffix(1) == "B"
+
+
+def test_shards_of_a_batch_are_those_of_each_suffix(codec: Any) -> None:
+    columns = codec.parse_batch(LINES)
+    shards = codec.shard_batch(columns, 1000, 64)
+    right = [row for row in range(len(columns)) if columns.slashes[row] != NONE]
+    assert [shards[row] for row in right] == codec.shards_of([columns.suffix(row) for row in right], 1000, 64)
+    assert shards[2] == shards[4] == NO_SHARD
+    assert set(codec.shard_batch(columns, 7, 1)) == {7, NO_SHARD}
+    with pytest.raises(ValueError, match="out of range"):
+        codec.shard_batch(columns, 0, 3)
+
+
+def columns_of(columns: Any) -> Any:
+    errors = [(row, error.code, error.position) for row, error in columns.errors]
+    return columns.buffer, list(columns.starts), list(columns.slashes), list(columns.ends), errors
+
+
+_line = _near.map(lambda text: text.encode("utf-8", "surrogatepass")) | st.binary(max_size=60)
+
+
+@needs_compiled
+@settings(max_examples=300, deadline=None)
+@given(st.lists(_line, max_size=8).map(b"\n".join), st.booleans())
+@example(b"88.999.1/A \n", False)
+@example(b"\r\n\r", True)
+def test_the_twins_are_equal_on_batches(buffer: bytes, issued: bool) -> None:
+    ours, theirs = compiled.parse_batch(buffer, issued), pure.parse_batch(buffer, issued)
+    assert columns_of(ours) == columns_of(theirs)
+    assert list(compiled.shard_batch(ours, 3, 8)) == list(pure.shard_batch(theirs, 3, 8))
+    assert columns_of(compiled.normalise_batch(buffer)) == columns_of(pure.normalise_batch(buffer))
+
+
+@settings(max_examples=200, deadline=None)
+@given(_near | _any_text)
+def test_a_batch_of_one_is_the_single_form(text: str) -> None:
+    line = text.encode("utf-8", "surrogatepass")
+    if b"\n" in line or line.endswith(b"\r") or not line:
+        return
+    for codec in (c for c in (pure, compiled) if c is not None):
+        columns = codec.parse_batch(line)
+        single = outcome(codec.parse, text)
+        if isinstance(single[0], str):
+            assert (columns.prefix(0), columns.suffix(0)) == single
+        elif not any(0xD800 <= ord(c) < 0xE000 for c in text):
+            assert (columns.errors[0][1].code, columns.errors[0][1].position) == single[1:]

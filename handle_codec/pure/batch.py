@@ -63,11 +63,11 @@ def _lines(buffer: bytes) -> Iterator[tuple[int, int]]:
     start = 0
     while start < len(buffer):
         end = buffer.find(b"\n", start)
-        after = end + 1
         if end < 0:
-            end = after = len(buffer)
+            yield start, len(buffer)
+            return
         yield start, end - (end > start and buffer[end - 1] == 0x0D)
-        start = after
+        start = end + 1
 
 
 def decoded(line: bytes) -> str:
