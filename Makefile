@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench loadtest clean
+.PHONY: help run test lint bench bench-codec fuzz sanitize loadtest clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -32,6 +32,18 @@ lint: $(STAMP) ## ruff, mypy and the import rules
 
 bench: $(STAMP) ## the node beside the baseline, as ratios
 	$(BIN)/python -m loadtest.bench
+
+bench-codec: $(STAMP) ## the compiled codec beside the pure one and biip
+	$(BIN)/python -m loadtest.bench_codec
+
+SECONDS_EACH ?= 60
+fuzz: $(STAMP) ## fuzz the codec, SECONDS_EACH (60) for each of its seven targets
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	$(BIN)/python tests/fuzz_codec.py --seconds $(SECONDS_EACH)
+
+sanitize: $(STAMP) ## the codec's tests with gcc's address and undefined-behaviour sanitizers
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[sanitize]'
+	$(BIN)/python tests/sanitize_codec.py
 
 loadtest: $(STAMP) ## Locust for a minute against a node of its own; reports/loadtest.{html,json}
 	$(BIN)/python -m loadtest.run

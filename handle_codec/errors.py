@@ -43,6 +43,7 @@ _REASONS = {
         "限定符须按 22、10、21 的顺序且各一次",
     ),
     "not_attribute": ("this application identifier does not belong in the query", "该应用标识符不应出现在查询部分"),
+    "unpaired": ("an identifier that does not go with this key", "含有不能与该关键字同时出现的应用标识符"),
     # other schemes
     "unknown_scheme": ("no known scheme fits this code", "无法识别该编码的体系"),
     "unknown_url": ("an address that holds no code we know", "地址中没有可识别的编码"),

@@ -13,7 +13,7 @@ from biip.gs1_messages import GS1Message
 from handle_codec import twin
 from handle_codec.candidates import Candidate, Confidence
 from handle_codec.errors import InvalidCode
-from handle_codec.pure.gs1 import DL_KEYS, SYMBOLOGIES, Elements
+from handle_codec.pure.gs1 import DL_KEYS, NO_ATTRIBUTE, SYMBOLOGIES, Elements
 
 _CANONICAL = "https://id.gs1.org"  # GS1 Digital Link, URI Syntax 4.12
 _MOST_ELEMENTS = 40  # no label has as many; what biip may be asked to read stays small
@@ -52,12 +52,14 @@ def _candidate(scheme: str, found: Elements, confidence: Confidence, library: bo
 
 
 def canonical(parts: Mapping[str, str]) -> str:
-    """The canonical Digital Link of elements: key, qualifiers in order, the rest sorted. InvalidCode without a key."""
+    """The canonical Digital Link of elements: key, qualifiers in order, the rest sorted; InvalidCode if none is."""
     key = next((key for key in _KEYS if key in parts), None)
     if key is None:
         raise InvalidCode("no_key", 0)
     path = [key, *(ai for ai in _KEYS[key] if ai in parts)]
     rest = sorted(ai for ai in parts if ai not in path)
+    if not NO_ATTRIBUTE.isdisjoint(rest):  # a serial without its GTIN, for one
+        raise InvalidCode("unpaired", 0)
     address = _CANONICAL + "".join(f"/{ai}/{quote(parts[ai], safe='')}" for ai in path)
     query = "&".join(f"{ai}={quote(parts[ai], safe='')}" for ai in rest)
     return f"{address}?{query}" if query else address
@@ -72,7 +74,22 @@ def _rare_elements(text: str, refusal: InvalidCode) -> Elements:
         message = GS1Message.parse_hri(body) if body.startswith("(") else GS1Message.parse(body)
     except (ParseError, ValueError, ArithmeticError):
         raise refusal from None
-    return _from_biip(message.element_strings, refusal)
+    found = _from_biip(message.element_strings, refusal)
+    if not body.startswith("("):
+        _check_separators(body, message.element_strings, len(text) - len(body))
+    return found
+
+
+def _check_separators(body: str, strings: GS1ElementStrings, offset: int) -> None:
+    """biip cuts a value that is too long and reads on; by the standard a separator ends each that has no set length."""
+    at = 0
+    for string in strings:
+        at += len(string.ai.ai) + len(string.value)
+        separated = body.startswith("\x1d", at)
+        if string.ai.separator_required and at < len(body) and not separated:
+            raise InvalidCode("value_length", offset + at)
+        while body.startswith("\x1d", at):
+            at += 1
 
 
 def _rare_link(text: str, refusal: InvalidCode) -> Elements:
@@ -88,7 +105,7 @@ def _from_biip(strings: GS1ElementStrings, refusal: InvalidCode) -> Elements:
     found: dict[str, str] = {}
     for string in strings:
         wrong = string.gtin_error or string.sscc_error or string.gln_error
-        if wrong or not string.value.isascii() or len(found) >= _MOST_ELEMENTS:
+        if wrong or not string.value or not string.value.isascii() or len(found) >= _MOST_ELEMENTS:
             raise refusal
         if found.setdefault(string.ai.ai, string.value) != string.value:
             raise InvalidCode("duplicate_ai", 0)

@@ -157,7 +157,10 @@ REFUSED = [
     ("A\x00", "character", 1),
     ("(01)06901234567893", "check_digit", 17),
     ("(91)X#", "unknown_ai", 1),
+    ("]C10106901234567892" + "91" + "A" * 90 + "21X", "value_length", 111),  # 91 has at most 90
+    ("]C1011191111213126030", "unknown_ai", 19),  # 30 without a value
     ("(10)A", "no_key", 0),
+    ("(00)106141412345678908(21)1", "unpaired", 0),
     ("https://evil.example/88.999.1/A", "unknown_url", 0),
     ("https://e.com/01/06901234567893", "check_digit", 30),
     ("https://e.com/01/06901234567892/21/1/10/A", "qualifier", 40),
