@@ -2,6 +2,7 @@
 
 from handle_codec.columns import NO_SHARD, NONE, Columns
 from handle_codec.errors import InvalidCode, InvalidHandle
+from handle_codec.national import is_credit_code
 from handle_codec.schemes import Candidate, recognise
 from handle_codec.serials import (
     FAMILIES,
@@ -42,6 +43,7 @@ __all__ = [
     "fold_serial",
     "gtin14",
     "hash64",
+    "is_credit_code",
     "is_prefix",
     "is_reserved",
     "is_serial",

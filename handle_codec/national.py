@@ -88,16 +88,19 @@ def _bid_bytes(form: str, suffix: str, at: int) -> bytes:
     return (number >> spare).to_bytes(len(digits) * 5 // 8, "big")
 
 
-def credit_code(text: str) -> Candidate:
-    """统一社会信用代码, GB 32100: 18 characters, the last a check over weights 3^i mod 31.
+def is_credit_code(text: str) -> bool:
+    """Whether it is a 统一社会信用代码 (GB 32100) as printed: 18 characters, the last a check, weights 3^i mod 31.
 
-    The first two may be letters (N for 农村集体经济组织): stdnum's own `validate` wants eight digits there.
+    The first two may be letters (N for 农村集体经济组织): python-stdnum's own `validate` wants eight digits there.
     """
+    return _CREDIT_CODE.fullmatch(text) is not None and uscc.calc_check_digit(text[:17]) == text[17]
+
+
+def credit_code(text: str) -> Candidate:
+    """统一社会信用代码, in either case."""
     code = text.upper()
-    if not _CREDIT_CODE.fullmatch(code):
-        raise InvalidCode("credit_code", 0)
-    if uscc.calc_check_digit(code[:17]) != code[17]:
-        raise InvalidCode("credit_code", 17)
+    if not is_credit_code(code):
+        raise InvalidCode("credit_code", 17 if _CREDIT_CODE.fullmatch(code) else 0)
     parts = {"authority": code[0], "region": code[2:8]}
     return Candidate("credit_code", code, Confidence.LIKELY, ("check_character",), ("registration",), parts)
 

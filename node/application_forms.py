@@ -7,8 +7,8 @@ from typing import Annotated
 
 import msgspec
 from stdnum.cn import uscc
-from stdnum.exceptions import ValidationError
 
+import handle_codec
 from node.drafts import decoded
 from node.errors import InvalidRow, NodeError, RowError
 from node.model import SHARDS
@@ -65,10 +65,8 @@ def read_application(body: bytes) -> tuple[Application, str]:
     def refuse(field: str, given: str, fault: tuple[str, str, str]) -> None:
         errors.append(RowError(field, *(fault if given else ("required", "必填", "is required"))))
 
-    try:
-        credit_code = uscc.validate(form.credit_code)
-    except ValidationError:
-        credit_code = ""
+    credit_code = uscc.compact(form.credit_code)
+    if not handle_codec.is_credit_code(credit_code):
         refuse("credit_code", form.credit_code, _WRONG_CODE)
     for field, text, limit in (("name", form.name.strip(), 128), ("contact.person", form.contact.person, 64)):
         try:

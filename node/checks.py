@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from stdnum import luhn
-from stdnum.cn import uscc
 
-_HANDLE = re.compile(r"[0-9]{2}\.[0-9]{3,5}\.[0-9]{1,54}/\S+")
+import handle_codec
+
 _LOOKS_NATIVE = re.compile(r"(?!10\.)[0-9]{2}\.[0-9]{3,5}(?:[./ ]|$)")  # 10.x/ is a DOI
 _BLANK = re.compile(r"\s")
 _DID = re.compile(r"did:[a-z0-9]+:\S+")
@@ -26,25 +26,23 @@ def _digits(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 
-def mod10(digits: str) -> bool:
-    """GS1 mod-10: weights 3 and 1 from the right, the check digit last."""
-    total = sum(int(d) * (3 if i % 2 else 1) for i, d in enumerate(reversed(digits)))
-    return total % 10 == 0
+def _is(read: Callable[[str], object], text: str) -> bool:
+    """Whether the codec takes the text."""
+    try:
+        read(text)
+    except handle_codec.InvalidCode:
+        return False
+    return True
 
 
 def is_gtin(text: str) -> bool:
     """GTIN-8, -12, -13 or -14 with its check digit."""
-    return _digits(text) and len(text) in (8, 12, 13, 14) and mod10(text)
+    return _is(handle_codec.gtin14, text)
 
 
 def is_sscc(text: str) -> bool:
     """The 18 digits of a GS1 SSCC."""
-    return _digits(text) and len(text) == 18 and mod10(text)
-
-
-def is_uscc(text: str) -> bool:
-    """统一社会信用代码, GB 32100. stdnum also takes spaces and lower case; here the code is as printed."""
-    return bool(text.isascii() and len(text) == 18 and text == text.upper() and uscc.is_valid(text))
+    return _digits(text) and _is(handle_codec.parse_elements, f"(00){text}")
 
 
 def is_drug20(text: str) -> bool:
@@ -57,8 +55,8 @@ def is_imei(text: str) -> bool:
 
 
 def is_handle(text: str) -> bool:
-    """prefix "/" suffix, the prefix of three groups of digits and at most 64 characters (domain.md 1.1)."""
-    return _HANDLE.fullmatch(text) is not None and text.index("/") <= 64
+    """prefix "/" suffix as the codec reads it, and without blanks."""
+    return _BLANK.search(text) is None and _is(handle_codec.parse, text)
 
 
 def is_reference(text: str) -> bool:
@@ -131,7 +129,7 @@ CHECKS = {
         "must be an SSCC of 18 digits with a right check digit",
     ),
     "uscc": Check(
-        is_uscc,
+        handle_codec.is_credit_code,
         "check_digit",
         "须为 18 位统一社会信用代码且校验位正确",
         "must be a unified social credit code of 18 characters with a right check character",

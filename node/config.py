@@ -30,6 +30,7 @@ class Settings:
     environment: str = "live"  # second part of an API key: iid_<environment>_...
     upper_approval: str = "auto"  # "auto" | "manual": who gives the upper node's answer to an application
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    serial_cipher: str = "aes"  # "aes" | "sm4" (国密): of the keys that serials are minted with from now on
     pool_size: int = 8  # PostgreSQL connections of one worker
     pool_timeout: float = 2.0  # wait for a connection, then 503
     statement_timeout: float = 30.0
@@ -57,6 +58,7 @@ class Settings:
             node_name=env.get("NODE_NAME", cls.node_name),
             environment=_word("NODE_ENVIRONMENT", env.get("NODE_ENVIRONMENT", cls.environment)),
             upper_approval=_choice("UPPER_APPROVAL", env.get("UPPER_APPROVAL", "auto"), ("auto", "manual")),
+            serial_cipher=_choice("SERIAL_CIPHER", env.get("SERIAL_CIPHER", cls.serial_cipher), ("aes", "sm4")),
             trusted_proxies=_networks("TRUSTED_PROXIES", env.get("TRUSTED_PROXIES", "")),
             pool_size=_number(env, "POOL_SIZE", int, cls.pool_size),
             pool_timeout=_number(env, "POOL_TIMEOUT", float, cls.pool_timeout),

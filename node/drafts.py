@@ -101,15 +101,16 @@ def replacement_of(raw: bytes) -> Replacement:
 
 
 def issued_handle(text: str, field: str = "handle") -> tuple[str, str]:
-    """(prefix, suffix) of a handle as issued here; full-width and other slips in the prefix are mended first."""
+    """(prefix, suffix) of a handle as issued here; full-width and other slips in the prefix are mended first, and a
+    suffix of the minted family is folded (upper case, O, I, L as 0, 1, 1)."""
     try:
-        return handle_codec.parse_issued(text)
+        prefix, suffix = handle_codec.parse_issued(text)
     except handle_codec.InvalidHandle:
-        pass
-    try:
-        return handle_codec.parse_issued(handle_codec.normalise(text))
-    except handle_codec.InvalidHandle as error:
-        raise invalid_handle(error, field, text) from None
+        try:
+            prefix, suffix = handle_codec.parse_issued(handle_codec.normalise(text))
+        except handle_codec.InvalidHandle as error:
+            raise invalid_handle(error, field, text) from None
+    return prefix, handle_codec.fold_serial(suffix)
 
 
 def invalid_handle(error: handle_codec.InvalidHandle, field: str = "handle", text: str = "") -> NodeError:

@@ -86,6 +86,24 @@ class ReservedSuffix(NodeError):
     zh, en = "后缀 {suffix} 属于保留系列", "Suffix {suffix} belongs to a reserved family"
 
 
+class ForgedSerial(NodeError):
+    """A suffix of the minted family that was not minted under its prefix."""
+
+    code, response_code, kind = "forged_serial", 102, "invalid"
+    zh, en = (
+        "后缀 {suffix} 具有铸造序列号的形式，但并非在前缀 {prefix} 下铸造",
+        "Suffix {suffix} has the form of a minted serial, but was not minted under prefix {prefix}",
+    )
+
+
+class SerialsExhausted(NodeError):
+    code, response_code, kind = "serials_exhausted", 2, "conflict"
+    zh, en = (
+        "前缀 {prefix} 的序列号或密钥已用尽，请申请新的前缀",
+        "Prefix {prefix} has no serials or keys left; apply for a second prefix",
+    )
+
+
 class InvalidRow(NodeError):
     """Some fields of a row are wrong; `errors` has one entry for each."""
 

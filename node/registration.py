@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 import handle_codec
-from node import catalogue, metrics
+from node import catalogue, metrics, serials
 from node.drafts import Draft, draft_of
 from node.errors import (
     DuplicateInBatch,
@@ -21,6 +21,7 @@ from node.errors import (
     LotTemplate,
     NodeError,
     PrefixNotActive,
+    ReservedSuffix,
     RowError,
     UnknownLot,
     UnknownPrefix,
@@ -119,13 +120,25 @@ async def _register_under(
             outcomes[number] = Outcome(number, draft.handle, "rejected", error=error)
         return
     lots = await fetch_lots(conn, prefix, {d.lot for d in drafts.values() if d.lot})
+    minted = any(handle_codec.is_serial(draft.suffix) for draft in drafts.values())
+    keys = await serials.keyring(node, conn, prefix) if minted else None
     new: dict[int, NewRow] = {}
     for number, draft in drafts.items():
         try:
+            if keys and handle_codec.is_serial(draft.suffix):
+                _check_minted(keys, draft, kind)
             new[number] = await _checked(node, conn, prefix, draft, lots, kind)
         except NodeError as error:
             outcomes[number] = Outcome(number, draft.handle, "rejected", error=error)
     await _store(conn, prefix, new, outcomes)
+
+
+def _check_minted(keys: serials.Keyring, draft: Draft, kind: Kind) -> None:
+    """A suffix of the minted family stands for an item, and only one that was minted is taken."""
+    if kind == Kind.LOT:
+        named = RowError("handle", "reserved", "批次不能使用序列号形式的后缀", "a lot cannot have the form of a serial")
+        raise ReservedSuffix.of(named, suffix=draft.suffix)
+    keys.counter_of(draft.suffix)
 
 
 async def fetch_lots(conn: Connection, prefix: Prefix, suffixes: set[str]) -> dict[str, Row]:

@@ -14,11 +14,13 @@ from node.store import handles, prefixes
 
 
 def parsed(text: str) -> tuple[str, str]:
-    """(prefix, suffix) of any well-formed handle; raises InvalidHandleError with position and reason."""
+    """(prefix, suffix) of any well-formed handle, a minted serial folded; raises InvalidHandleError with position
+    and reason."""
     try:
-        return handle_codec.parse(text)
+        prefix, suffix = handle_codec.parse(text)
     except handle_codec.InvalidHandle as error:
         raise invalid_handle(error, text=text) from None
+    return prefix, handle_codec.fold_serial(suffix)
 
 
 async def resolve(node: Node, text: str) -> tuple[Resolved, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import inspect
 import os
 import pickle
@@ -26,6 +27,11 @@ def codec(request: pytest.FixtureRequest) -> Any:
 def test_the_compiled_twin_is_loaded() -> None:
     assert handle_codec.IMPLEMENTATION == "compiled"
     assert handle_codec.parse.__module__ == "handle_codec._speed"
+
+
+def test_the_readme_shows_what_happens() -> None:
+    failed, tried = doctest.testfile("../handle_codec/README.md", encoding="utf-8")
+    assert (failed, tried > 8) == (0, True)
 
 
 @needs_compiled

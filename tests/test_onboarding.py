@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+from stdnum.cn import uscc
 
 from node import access, onboarding
 from node.config import Settings
@@ -89,6 +90,13 @@ async def test_no_credit_code_breaks_the_check(
     client: httpx.AsyncClient, make_application: Callable[..., Any], code: str
 ) -> None:
     assert fields(await client.post(URL, json=make_application(credit_code=code))) == {"credit_code"}
+
+
+async def test_a_village_collective_may_apply(client: httpx.AsyncClient, make_application: Callable[..., Any]) -> None:
+    """农村集体经济组织 have N where others have a digit."""
+    body = "N2341321MA8N0A1B2"
+    form = make_application(credit_code=body + uscc.calc_check_digit(body))
+    assert (await client.post(URL, json=form)).status_code == 201
 
 
 async def test_one_open_application_of_an_enterprise(

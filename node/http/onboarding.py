@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 import handle_codec
-from node import access, audit, keys, onboarding
+from node import access, audit, keys, onboarding, serials
 from node.access import require_role, require_scope
 from node.errors import UnknownPrefix
 from node.http.requests import (
@@ -165,6 +165,18 @@ async def list_prefixes(request: Request) -> Response:
 async def _set_status(request: Request, operator: Identity, prefix: str, status: PrefixStatus) -> Response:
     form = decode(await read_json(request), _reason)
     return json_response(await onboarding.set_prefix_status(node_of(request), operator, prefix, status, form.reason))
+
+
+@router.get("/prefixes/{prefix}/serial-keys", tags=["prefixes"])
+async def list_serial_keys(request: Request, operator: Operator, prefix: str) -> Response:
+    """The keys that a prefix's serials were minted with, without their secrets; the current one last."""
+    return json_response({"keys": await serials.listed(node_of(request), operator, prefix)})
+
+
+@router.post("/prefixes/{prefix}/serial-keys", tags=["prefixes"], status_code=201)
+async def rotate_serial_key(request: Request, operator: Operator, prefix: str) -> Response:
+    """Retire a prefix's key that was stolen: printed serials stay right, new ones are minted with the next key."""
+    return json_response(await serials.rotate(node_of(request), operator, prefix), 201)
 
 
 @router.post("/prefixes/{prefix}:suspend", tags=["prefixes"], openapi_extra=_JSON)
