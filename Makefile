@@ -38,11 +38,11 @@ bench-codec: $(STAMP) ## the compiled codec beside the pure one and biip
 
 SECONDS_EACH ?= 60
 fuzz: $(STAMP) ## fuzz the codec, SECONDS_EACH (60) for each of its seven targets
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=3.0' # wheels for CPython on Linux
 	$(BIN)/python tests/fuzz_codec.py --seconds $(SECONDS_EACH)
 
 sanitize: $(STAMP) ## the codec's tests with gcc's address and undefined-behaviour sanitizers
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[sanitize]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'cython>=3.1' 'setuptools>=77'
 	$(BIN)/python tests/sanitize_codec.py
 
 loadtest: $(STAMP) ## Locust for a minute against a node of its own; reports/loadtest.{html,json}
