@@ -96,6 +96,19 @@ class ForgedSerial(NodeError):
     )
 
 
+class SerialNotUsable(NodeError):
+    code, response_code, kind = "serial_not_usable", 102, "conflict"
+    zh, en = "序列号 {serial} 已作废或召回，不能再用", "Serial {serial} is {state} and cannot be used"
+
+
+class LoopbackAddress(NodeError):
+    code, response_code, kind = "loopback_address", 2, "conflict"
+    zh, en = (
+        "PUBLIC_URL 为本机地址 {url}，印出的二维码无人能打开；请先设置公开地址",
+        "PUBLIC_URL is the loopback address {url}: nobody could open what is printed; set the public one first",
+    )
+
+
 class SerialsExhausted(NodeError):
     code, response_code, kind = "serials_exhausted", 2, "conflict"
     zh, en = (
@@ -142,6 +155,13 @@ class PrefixNotActive(NodeError):
 class HandleNotFound(NodeError):
     code, response_code, kind = "handle_not_found", 100, "not_found"
     zh, en = "没有标识 {handle}", "There is no handle {handle}"
+
+
+class ForgedHandle(HandleNotFound):
+    """Resolved, it has the form of a minted serial, and was never minted."""
+
+    code = "forged_serial"
+    zh, en = "标识 {handle} 不是本节点签发的序列号", "Handle {handle} is not a serial that was minted here"
 
 
 class HandleGone(NodeError):

@@ -66,6 +66,50 @@ class Prefix:
     county: str
 
 
+class IntervalState(IntEnum):
+    """State of an interval of minted serials. Printed is not shipped: a serial is reserved until it is activated."""
+
+    RESERVED = 0
+    ACTIVATED = 1
+    VOID = 2
+    RECALLED = 3
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(slots=True, frozen=True)
+class Run:
+    """One minting: the counters first..last, handed out to a lot."""
+
+    id: int
+    first: int
+    last: int
+    lot: str
+    letter: str  # of the key
+    actor: str
+    minted_at: float
+
+    @property
+    def count(self) -> int:
+        return self.last - self.first + 1
+
+
+@dataclass(slots=True, frozen=True)
+class Interval:
+    """Serials first..last of one run that share lot and state. `counted`: they are registered."""
+
+    first: int
+    last: int
+    state: IntervalState
+    counted: bool
+    lot: str
+    run: int
+    reason: str
+    since: float
+
+
 @dataclass(slots=True, frozen=True)
 class Row:
     """One row of `handle`: an item, a lot or a tombstone. `content` is the canonical JSON of its own values:

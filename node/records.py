@@ -9,11 +9,20 @@ from typing import Any
 
 import orjson
 
-from node.model import Kind, Prefix, PrefixStatus, Row, Status
+from node.model import Interval, IntervalState, Kind, Prefix, PrefixStatus, Row
 from node.templates import Compiled
 
 DEFAULT_TTL = 86_400  # s; Handle.Net's default
 DEFAULT_PERMISSIONS = "1110"  # admin read, admin write, public read, public write
+
+
+_INTERVAL_WORDS = {
+    IntervalState.RESERVED: "unshipped",
+    IntervalState.ACTIVATED: "active",
+    IntervalState.VOID: "void",
+    IntervalState.RECALLED: "recalled",
+}
+_STRICTEST = ("tombstone", "recalled", "void", "unshipped", "suspended", "active")
 
 
 def pack(attributes: Mapping[str, Any], values: list[dict[str, Any]]) -> bytes:
@@ -53,15 +62,26 @@ class Resolved:
     lot: Row | None
     compiled: Compiled | None
     level: str = "public"
+    interval: Interval | None = None  # that holds a minted serial
 
     @property
     def status(self) -> str:
-        """The strictest of item, lot and prefix: a recalled lot recalls its items."""
-        states = {self.row.status, self.lot.status if self.lot else Status.ACTIVE}
-        for state in (Status.TOMBSTONE, Status.RECALLED, Status.VOID):
-            if state in states:
-                return "tombstone" if state == Status.TOMBSTONE else state.word
-        return "active" if self.prefix.status == PrefixStatus.ENABLED else "suspended"
+        """The strictest of item, lot, interval and prefix: a recalled lot recalls its items."""
+        words = {self.row.status.word, self.lot.status.word if self.lot else "active"}
+        if self.interval is not None:
+            words.add(_INTERVAL_WORDS[self.interval.state])
+        if self.prefix.status != PrefixStatus.ENABLED:
+            words.add("suspended")
+        return next(word for word in _STRICTEST if word in words)
+
+    @property
+    def reason(self) -> str:
+        """Why the strictest of them is not active, in the words of who decided it."""
+        if self.status == self.row.status.word:
+            return self.row.reason
+        if self.lot and self.status == self.lot.status.word:
+            return self.lot.reason
+        return self.interval.reason if self.interval else ""
 
     @property
     def attributes(self) -> dict[str, Any]:

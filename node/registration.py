@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 import handle_codec
-from node import catalogue, metrics, serials
+from node import catalogue, metrics, minted_rows
 from node.drafts import Draft, draft_of
 from node.errors import (
     DuplicateInBatch,
@@ -21,11 +20,11 @@ from node.errors import (
     LotTemplate,
     NodeError,
     PrefixNotActive,
-    ReservedSuffix,
     RowError,
     UnknownLot,
     UnknownPrefix,
 )
+from node.minted_rows import MintedRows
 from node.model import Identity, Kind, Prefix, PrefixStatus, Row, Status
 from node.records import pack, unpack
 from node.runtime import Connection, Node
@@ -119,26 +118,17 @@ async def _register_under(
         for number, draft in drafts.items():
             outcomes[number] = Outcome(number, draft.handle, "rejected", error=error)
         return
+    known, refused = await minted_rows.prepare(node, conn, prefix, drafts, kind)
     lots = await fetch_lots(conn, prefix, {d.lot for d in drafts.values() if d.lot})
-    minted = any(handle_codec.is_serial(draft.suffix) for draft in drafts.values())
-    keys = await serials.keyring(node, conn, prefix) if minted else None
     new: dict[int, NewRow] = {}
     for number, draft in drafts.items():
         try:
-            if keys and handle_codec.is_serial(draft.suffix):
-                _check_minted(keys, draft, kind)
+            if number in refused:
+                raise refused[number]
             new[number] = await _checked(node, conn, prefix, draft, lots, kind)
         except NodeError as error:
             outcomes[number] = Outcome(number, draft.handle, "rejected", error=error)
-    await _store(conn, prefix, new, outcomes)
-
-
-def _check_minted(keys: serials.Keyring, draft: Draft, kind: Kind) -> None:
-    """A suffix of the minted family stands for an item, and only one that was minted is taken."""
-    if kind == Kind.LOT:
-        named = RowError("handle", "reserved", "批次不能使用序列号形式的后缀", "a lot cannot have the form of a serial")
-        raise ReservedSuffix.of(named, suffix=draft.suffix)
-    keys.counter_of(draft.suffix)
+    await _store(conn, prefix, new, known, outcomes)
 
 
 async def fetch_lots(conn: Connection, prefix: Prefix, suffixes: set[str]) -> dict[str, Row]:
@@ -207,23 +197,28 @@ def checked_attributes(
     return {}
 
 
-async def _store(conn: Connection, prefix: Prefix, new: dict[int, NewRow], outcomes: dict[int, Outcome]) -> None:
+async def _store(
+    conn: Connection, prefix: Prefix, new: dict[int, NewRow], known: MintedRows, outcomes: dict[int, Outcome]
+) -> None:
     """Insert first, then look at what was there already: the primary key decides races, not a check."""
-    if not new:
-        return
-    created = await handles.insert(conn, prefix.id, list(new.values()))
-    old = [row for row in new.values() if row.suffix not in created]
+    rowless = await minted_rows.rowless_rows(conn, prefix, known, new)
+    asked = {n: row for n, row in new.items() if n not in rowless}
+    created = await handles.insert(conn, prefix.id, list(asked.values())) if asked else set()
+    old = [row for row in asked.values() if row.suffix not in created]
     stored = await handles.fetch_many(conn, prefix.id, [r.shard for r in old], [r.suffix for r in old]) if old else {}
     for number, row in new.items():
         handle = f"{prefix.prefix}/{row.suffix}"
-        if row.suffix in created:
+        if number in rowless:
+            outcomes[number] = _compare(number, handle, row, rowless[number])
+        elif row.suffix in created:
             outcomes[number] = Outcome(number, handle, "created", 1)
         else:
             outcomes[number] = _compare(number, handle, row, stored[row.suffix])
     if created:
+        await minted_rows.note(conn, prefix, known, [n for n, row in asked.items() if row.suffix in created])
         if not prefix.used:
             await prefixes.mark_used(conn, prefix.id)
-        await prefixes.count(conn, prefix.id, datetime.now(UTC).date(), len(created), 0)
+        await prefixes.count(conn, prefix.id, created=len(created))
 
 
 def _compare(number: int, handle: str, row: NewRow, stored: Row) -> Outcome:

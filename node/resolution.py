@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import handle_codec
-from node import catalogue
+from node import catalogue, items
 from node.cache import handle_key, prefix_key
 from node.drafts import invalid_handle
-from node.errors import HandleNotFound, UnknownPrefix
+from node.errors import ForgedHandle, ForgedSerial, HandleNotFound, UnknownPrefix
 from node.model import Identity, Prefix, Row
 from node.records import Resolved, public_row
 from node.runtime import Node, ReadConnection, reading
 from node.store import handles, prefixes
+
+_ANYBODY = Identity("anonymous")
 
 
 def parsed(text: str) -> tuple[str, str]:
@@ -29,6 +31,8 @@ async def resolve(node: Node, text: str) -> tuple[Resolved, str]:
     Raises UnknownPrefix, HandleNotFound, InvalidHandleError, or Unavailable when PostgreSQL is needed and away.
     """
     prefix_text, suffix = parsed(text)
+    if handle_codec.is_serial(suffix):  # its interval may change at any time, with all that is kept of it
+        return await resolve_as(node, _ANYBODY, text), "pg"
     handle = f"{prefix_text}/{suffix}"
     facts, tokens = await node.cache.get([prefix_key(prefix_text), handle_key(handle)])
     prefix, row = facts
@@ -55,11 +59,21 @@ async def resolve_as(node: Node, identity: Identity, text: str) -> Resolved:
         prefix = await prefixes.fetch(conn, prefix_text)
         if prefix is None:
             raise UnknownPrefix.of(prefix=prefix_text)
-        row = await _fetch(conn, prefix, suffix)
+        item = await _find(node, conn, prefix, suffix)
+        row = item.row
+        if row is None:
+            raise HandleNotFound.of(handle=f"{prefix_text}/{suffix}")
         lot = await _fetch(conn, prefix, row.lot) if row.lot else None
         compiled = await catalogue.by_id(node, row.template_id, conn)
     level = "private" if identity.registrant_id == prefix.registrant_id else "public"
-    return Resolved(f"{prefix_text}/{suffix}", prefix, row, lot, compiled, level)
+    return Resolved(f"{prefix_text}/{suffix}", prefix, row, lot, compiled, level, item.interval)
+
+
+async def _find(node: Node, conn: ReadConnection, prefix: Prefix, suffix: str) -> items.Item:
+    try:
+        return await items.find(node, conn, prefix, suffix)
+    except ForgedSerial:
+        raise ForgedHandle.of(handle=f"{prefix.prefix}/{suffix}") from None
 
 
 async def _read_prefix(node: Node, text: str, token: str) -> Prefix:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import orjson
 
 import handle_codec
-from node import catalogue, templates
+from node import catalogue, items, templates
 from node.drafts import Replacement, checked_values, issued_handle, lot_suffix, replacement_of
 from node.errors import (
     ForeignPrefix,
@@ -28,7 +27,7 @@ from node.model import Identity, Kind, Prefix, Row, Status
 from node.records import Resolved, iso, pack, unpack
 from node.registration import checked_attributes, fetch_lots, owned_prefix, template_of
 from node.runtime import Connection, Node, ReadConnection, reading
-from node.store import handles, prefixes
+from node.store import handles, intervals, prefixes
 from node.writing import Change, change
 
 _Rewrite = Callable[[Change, Prefix, Row], Any]
@@ -84,7 +83,7 @@ async def delete(
     async def rewrite(doing: Change, prefix: Prefix, row: Row) -> Row:
         if row.kind == Kind.LOT and await handles.has_items(doing.conn, shards_of(prefix), prefix.id, row.suffix):
             raise LotInUse.of(lot=handle, reason="delete or move them first", reason_zh="请先注销或移出")
-        await prefixes.count(doing.conn, prefix.id, datetime.now(UTC).date(), 0, 1)
+        await prefixes.count(doing.conn, prefix.id, deleted=1)
         return replace(row, status=Status.TOMBSTONE, content=b"", lot="", reason=checked, successor=successor)
 
     return await _revise(node, identity, handle, version, rewrite)
@@ -97,11 +96,14 @@ async def _revise(node: Node, identity: Identity, handle: str, version: int | No
 
     async def work(doing: Change) -> Resolved:
         prefix = await owned_prefix(doing.conn, identity, prefix_text)
+        if handle_codec.is_serial(suffix):
+            await intervals.hold(doing.conn, prefix)  # before lots, as everywhere
         # Before the row's lock: registrations hold the lot shared and then look at it.
         await prefixes.hold_lots(doing.conn, prefix.id, [suffix], alone=True)
         shard = handle_codec.shard_of(suffix, prefix.home, prefix.spread)
-        row = await handles.lock(doing.conn, shard, prefix.id, suffix)
-        if row is None:
+        item = await items.lock(node, doing.conn, prefix, suffix)
+        row = item.row
+        if row is None or not items.is_registered(item):
             raise HandleNotFound.of(handle=name)
         if row.status == Status.TOMBSTONE:
             raise gone(name, row)
@@ -109,8 +111,10 @@ async def _revise(node: Node, identity: Identity, handle: str, version: int | No
             raise StaleVersion.of(given=version, version=row.version)
         new = await rewrite(doing, prefix, row)
         if new != row:
+            if item.rowless:
+                await items.give_row(doing.conn, prefix, item)
             new = await handles.replace(doing.conn, shard, prefix.id, new, identity.actor)
-        return await _resolved(node, doing.conn, prefix, new)
+        return await _resolved(node, doing.conn, prefix, new, item)
 
     return await change(node, work, handles=[name])
 
@@ -189,13 +193,13 @@ async def read(node: Node, identity: Identity, handle: str) -> Resolved:
     prefix_text, suffix = issued_handle(handle)
     async with reading(node) as conn:
         prefix = await visible_prefix(conn, identity, prefix_text)
-        shard = handle_codec.shard_of(suffix, prefix.home, prefix.spread)
-        row = await handles.fetch(conn, shard, prefix.id, suffix)
+        item = await items.find(node, conn, prefix, suffix)
+        row = item.row
         if row is None:
             raise HandleNotFound.of(handle=handle)
         if row.status == Status.TOMBSTONE:
             raise gone(handle, row)
-        return await _resolved(node, conn, prefix, row)
+        return await _resolved(node, conn, prefix, row, item)
 
 
 async def visible_prefix(conn: ReadConnection, identity: Identity, text: str) -> Prefix:
@@ -208,10 +212,10 @@ async def visible_prefix(conn: ReadConnection, identity: Identity, text: str) ->
     return prefix
 
 
-async def _resolved(node: Node, conn: ReadConnection, prefix: Prefix, row: Row) -> Resolved:
+async def _resolved(node: Node, conn: ReadConnection, prefix: Prefix, row: Row, item: items.Item) -> Resolved:
     lot = None
     if row.lot:
         shard = handle_codec.shard_of(row.lot, prefix.home, prefix.spread)
         lot = await handles.fetch(conn, shard, prefix.id, row.lot)
     compiled = await catalogue.by_id(node, row.template_id, conn)
-    return Resolved(f"{prefix.prefix}/{row.suffix}", prefix, row, lot, compiled, "private")
+    return Resolved(f"{prefix.prefix}/{row.suffix}", prefix, row, lot, compiled, "private", item.interval)

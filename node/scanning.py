@@ -78,6 +78,15 @@ VERDICTS = {
         "请勿购买；已购买的请保留商品并联系企业。",
         "Do not buy it; if you have, keep the goods and contact the enterprise.",
     ),
+    "unshipped": Verdict(
+        "bad",
+        "该产品尚未出厂",
+        "Not yet shipped",
+        "该标识已由 {name} 印制，但尚未启用，不应出现在市场上。",
+        "{name} has printed this code but not activated it; it should not be on the market.",
+        "请勿购买；已购买的请保留商品与凭证并联系企业。",
+        "Do not buy it; if you have, keep the goods and the receipt and contact the enterprise.",
+    ),
     "suspended": Verdict(
         "warn",
         "标识服务已暂停",
@@ -153,7 +162,7 @@ def described(resolved: Resolved) -> ScanPage:
         is_lot=row.kind == Kind.LOT,
         status=resolved.status,
         verdict=VERDICTS[resolved.status].about(prefix.registrant_name, day),
-        reason=_reason(resolved),
+        reason=resolved.reason,
         title=cut_text(str(attributes.get("product_name", "")))[0],
         brand=cut_text(str(attributes.get("brand", "")))[0],
         facts=_facts(shown, attributes),
@@ -190,12 +199,6 @@ def _facts(groups: list[dict[str, Any]], attributes: Mapping[str, Any]) -> list[
     marked = [f for f in lines if f["emphasis"]]
     spec = [f for f in lines if f["code"] == "spec" and not f["emphasis"]]
     return [*spec, *marked][:_MAX_FACTS]
-
-
-def _reason(resolved: Resolved) -> str:
-    """Why it was recalled or voided, as the enterprise said of the item or else of the lot."""
-    rows = [row for row in (resolved.row, resolved.lot) if row is not None and row.status != Status.ACTIVE]
-    return next((row.reason for row in rows if row.reason), "")
 
 
 def _texts(resolved: Resolved) -> list[dict[str, str]]:

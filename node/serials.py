@@ -42,6 +42,10 @@ class Keyring:
             raise ForgedSerial.of(prefix=self.prefix, suffix=suffix[:64])
         return counter
 
+    def key_at(self, counter: int) -> SerialKey:
+        """The key that minted a counter."""
+        return next(key for key, minted in self.keys.values() if counter in minted)
+
 
 async def keyring(node: Node, conn: ReadConnection, prefix: Prefix) -> Keyring:
     """The prefix's keys, opened."""

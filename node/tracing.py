@@ -12,13 +12,14 @@ import msgspec
 import orjson
 
 import handle_codec
+from node import items
 from node.drafts import decoded, issued_handle
 from node.errors import AlreadyExists, HandleNotFound, InvalidRow, NodeError, RowError
 from node.model import Event, Identity, Prefix, Status
 from node.registration import owned_prefix
 from node.revision import gone, visible_prefix
 from node.runtime import Node, ReadConnection, reading
-from node.store import events, handles
+from node.store import events
 from node.templates import plain_text
 from node.writing import Change, Claim, change
 
@@ -87,8 +88,9 @@ async def record(node: Node, identity: Identity, raw: bytes, claim: Claim | None
     async def work(doing: Change) -> tuple[str, bool]:
         prefix = await owned_prefix(doing.conn, identity, prefix_text)
         shard = handle_codec.shard_of(suffix, prefix.home, prefix.spread)
-        row = await handles.lock(doing.conn, shard, prefix.id, suffix)
-        if row is None:
+        item = await items.lock(node, doing.conn, prefix, suffix)
+        row = item.row
+        if row is None or not items.is_registered(item):
             raise HandleNotFound.of(handle=form.handle)
         if row.status == Status.TOMBSTONE:
             raise gone(form.handle, row)

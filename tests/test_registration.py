@@ -287,10 +287,10 @@ async def test_counters_match_the_rows(client: Any, make_firm: Any, node: Any) -
     async with reading(node) as conn:
         prefix = await prefixes.fetch(conn, firm.prefix)
         assert prefix is not None
-        assert await prefixes.totals(conn, prefix.id) == (40, 1)
+        assert await prefixes.totals(conn, prefix.id) == (40, 1, 0)
     await in_transaction(node, prefixes.fold_counts)
     async with reading(node) as conn:
-        assert await prefixes.totals(conn, prefix.id) == (40, 1)
+        assert await prefixes.totals(conn, prefix.id) == (40, 1, 0)
     assert await node.pool.fetchval("SELECT count(*) FROM registration_delta") == 0
 
 

@@ -232,7 +232,7 @@ async def statistics(request: Request, operator: Operator, prefix: str = "") -> 
         found = await prefixes.fetch(conn, prefix) if handle_codec.is_prefix(prefix) else None
         if prefix and found is None:
             raise UnknownPrefix.of(prefix=prefix[:64])
-        created, deleted = await prefixes.totals(conn, found.id if found else None)
+        created, deleted, rowless = await prefixes.totals(conn, found.id if found else None)
         registrants, allotted = await prefixes.numbers(conn)
     return json_response(
         {
@@ -241,5 +241,7 @@ async def statistics(request: Request, operator: Operator, prefix: str = "") -> 
             "created": created,
             "deleted": deleted,
             "registered": created - deleted,
+            "rowless": rowless,
+            "registered_with_rows": created - deleted - rowless,
         }
     )

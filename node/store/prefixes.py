@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from node.model import Prefix, PrefixStatus
@@ -43,22 +44,26 @@ _INSERT = """
     INSERT INTO prefix (prefix, registrant_id, home, spread, status) VALUES ($1, $2, $3, $4, $5) RETURNING id
 """
 
-_COUNT = "INSERT INTO registration_delta (prefix_id, day, created, deleted) VALUES ($1, $2, $3, $4)"
+_COUNT = """
+    INSERT INTO registration_delta (prefix_id, day, created, deleted, rowless) VALUES ($1, $2, $3, $4, $5)
+"""
 # One folder at a time: another worker's turn is simply skipped.
 _FOLD = """
     WITH turn AS (SELECT pg_try_advisory_xact_lock(88, -1) AS mine),
          taken AS (DELETE FROM registration_delta WHERE (SELECT mine FROM turn)
-                   RETURNING prefix_id, day, created, deleted)
-    INSERT INTO registration_count (prefix_id, day, created, deleted)
-    SELECT prefix_id, day, sum(created), sum(deleted) FROM taken GROUP BY prefix_id, day
+                   RETURNING prefix_id, day, created, deleted, rowless)
+    INSERT INTO registration_count (prefix_id, day, created, deleted, rowless)
+    SELECT prefix_id, day, sum(created), sum(deleted), sum(rowless) FROM taken GROUP BY prefix_id, day
     ON CONFLICT (prefix_id, day) DO UPDATE SET created = registration_count.created + EXCLUDED.created,
-                                               deleted = registration_count.deleted + EXCLUDED.deleted
+                                               deleted = registration_count.deleted + EXCLUDED.deleted,
+                                               rowless = registration_count.rowless + EXCLUDED.rowless
 """
 _TOTALS = """
-    SELECT coalesce(sum(created), 0)::bigint AS created, coalesce(sum(deleted), 0)::bigint AS deleted
-      FROM (SELECT prefix_id, created, deleted FROM registration_count
+    SELECT coalesce(sum(created), 0)::bigint AS created, coalesce(sum(deleted), 0)::bigint AS deleted,
+           coalesce(sum(rowless), 0)::bigint AS rowless
+      FROM (SELECT prefix_id, created, deleted, rowless FROM registration_count
             UNION ALL
-            SELECT prefix_id, created, deleted FROM registration_delta) AS counts
+            SELECT prefix_id, created, deleted, rowless FROM registration_delta) AS counts
      WHERE $1::integer IS NULL OR prefix_id = $1
 """
 _NUMBERS = """
@@ -124,18 +129,20 @@ async def insert(
     return int(await conn.fetchval(_INSERT, prefix, registrant_id, home, spread, status))
 
 
-async def count(conn: Connection, prefix_id: int, day: Any, created: int, deleted: int) -> None:
-    await conn.execute(_COUNT, prefix_id, day, created, deleted)
+async def count(conn: Connection, prefix_id: int, *, created: int = 0, deleted: int = 0, rowless: int = 0) -> None:
+    """Add to the counters of today (UTC). `rowless` of the created have no row; negative when some got one."""
+    if created or deleted or rowless:
+        await conn.execute(_COUNT, prefix_id, datetime.now(UTC).date(), created, deleted, rowless)
 
 
 async def fold_counts(conn: Connection) -> None:
     await conn.execute(_FOLD)
 
 
-async def totals(conn: ReadConnection, prefix_id: int | None = None) -> tuple[int, int]:
-    """Handles created and deleted, of one prefix or of the node; folded and not yet folded together."""
+async def totals(conn: ReadConnection, prefix_id: int | None = None) -> tuple[int, int, int]:
+    """Handles created, deleted and, of those left, rowless; of one prefix or of the node, folded or not."""
     record = await conn.fetchrow(_TOTALS, prefix_id)
-    return record["created"], record["deleted"]
+    return record["created"], record["deleted"], record["rowless"]
 
 
 async def hold_lots(conn: Connection, prefix_id: int, lots: list[str], *, alone: bool = False) -> None:
