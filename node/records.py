@@ -77,6 +77,8 @@ class Resolved:
     @property
     def reason(self) -> str:
         """Why the strictest of them is not active, in the words of who decided it."""
+        if self.status in ("active", "suspended", "unshipped"):
+            return ""
         if self.status == self.row.status.word:
             return self.row.reason
         if self.lot and self.status == self.lot.status.word:
