@@ -19,7 +19,7 @@ import handle_codec
 from node import catalogue, logs, metrics
 from node.config import Settings
 from node.errors import BadRequest, NodeError, NotFound
-from node.http import events, handles, health, home, lots, onboarding, problems
+from node.http import events, handles, health, home, imports, lots, onboarding, problems
 from node.http.resolver import FrontDoor
 from node.migrate import check
 from node.runtime import close_node, open_node, reading
@@ -62,8 +62,8 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )
-    for router in (health.router, home.router, onboarding.router, lots.router, handles.router, events.router):
-        app.include_router(router)
+    for module in (health, home, onboarding, lots, imports, handles, events):
+        app.include_router(module.router)
     app.add_exception_handler(Exception, _unforeseen)
     app.add_exception_handler(NodeError, _node_error)
     app.add_exception_handler(Replayed, _replayed)

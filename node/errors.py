@@ -109,6 +109,29 @@ class LoopbackAddress(NodeError):
     )
 
 
+class ChunkDiffers(NodeError):
+    code, response_code, kind = "chunk_differs", 101, "conflict"
+    zh, en = (
+        "导入 {id} 的分块 {chunk} 已收到，且内容不同",
+        "Chunk {chunk} of import {id} arrived before, with another body",
+    )
+
+
+class ImportClosed(NodeError):
+    code, response_code, kind = "import_closed", 101, "conflict"
+    zh, en = "导入 {id} 已结束", "Import {id} is closed"
+
+
+class ImportIncomplete(NodeError):
+    code, response_code, kind = "import_incomplete", 2, "conflict"
+    zh, en = "导入 {id} 缺少分块：{missing}", "Import {id} lacks chunks: {missing}"
+
+
+class ImportRefused(NodeError):
+    code, response_code, kind = "import_refused", 202, "invalid"
+    zh, en = "无法导入：{reason_zh}", "Cannot be imported: {reason}"
+
+
 class SerialsExhausted(NodeError):
     code, response_code, kind = "serials_exhausted", 2, "conflict"
     zh, en = (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -33,6 +35,10 @@ from node.store.handles import NewRow
 from node.templates import Compiled
 from node.writing import Change, Claim, change
 
+# How new rows get into the table: those that were not there yet are stored, and their suffixes returned.
+Insert = Callable[[Connection, int, Sequence[NewRow]], Awaitable[set[str]]]
+_TURN = 500  # rows read without giving way: about 5 ms
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -58,37 +64,67 @@ async def register(
     What is acknowledged as created or unchanged is durable; nothing of a refused row is stored.
     """
 
+    read = await read_rows(rows)
+
     async def work(doing: Change) -> list[Outcome]:
-        outcomes, drafts = _read(rows)
-        for prefix in sorted({draft.prefix for draft in drafts.values()}):
-            mine = {n: draft for n, draft in drafts.items() if draft.prefix == prefix}
-            await _register_under(node, doing.conn, identity, prefix, mine, kind, outcomes)
-        return [outcomes[n] for n in range(len(rows))]
+        return await store_rows(node, doing.conn, identity, read, kind=kind)
 
     result = await change(node, work, claim=claim)
-    for outcome in result:
-        metrics.registered_rows_total.labels(outcome.outcome).inc()
+    tally(result)
     return result
 
 
-def _read(rows: Iterable[bytes | msgspec.Raw]) -> tuple[dict[int, Outcome], dict[int, Draft]]:
-    """Outcomes of the rows that cannot be read or stand twice, and drafts of the others, by row number."""
-    outcomes: dict[int, Outcome] = {}
-    drafts: dict[int, Draft] = {}
+def tally(outcomes: Sequence[Outcome]) -> None:
+    """Count acknowledged rows for the metrics."""
+    for outcome, count in Counter(outcome.outcome for outcome in outcomes).items():
+        metrics.registered_rows_total.labels(outcome).inc(count)
+
+
+@dataclass(slots=True)
+class ReadRows:
+    """Rows as read, before any look-up: drafts by number, and outcomes of those that cannot be read or stand twice."""
+
+    count: int
+    drafts: dict[int, Draft] = field(default_factory=dict)
+    refused: dict[int, Outcome] = field(default_factory=dict)
+
+
+async def read_rows(rows: Sequence[bytes | msgspec.Raw]) -> ReadRows:
+    """Read rows, giving way to other requests every few milliseconds."""
+    read = ReadRows(len(rows))
     first: dict[str, int] = {}
     for number, raw in enumerate(rows):
+        if number % _TURN == _TURN - 1:
+            await asyncio.sleep(0)
         try:
             draft = draft_of(raw)
         except NodeError as error:
-            outcomes[number] = Outcome(number, "", "rejected", error=error)
+            read.refused[number] = Outcome(number, "", "rejected", error=error)
             continue
         if draft.handle in first:
             double = DuplicateInBatch.of(handle=draft.handle, first=first[draft.handle])
-            outcomes[number] = Outcome(number, draft.handle, "rejected", error=double)
+            read.refused[number] = Outcome(number, draft.handle, "rejected", error=double)
             continue
         first[draft.handle] = number
-        drafts[number] = draft
-    return outcomes, drafts
+        read.drafts[number] = draft
+    return read
+
+
+async def store_rows(
+    node: Node,
+    conn: Connection,
+    identity: Identity,
+    read: ReadRows,
+    *,
+    kind: Kind = Kind.ITEM,
+    insert: Insert = handles.insert,
+) -> list[Outcome]:
+    """Store what was read, in the caller's transaction; one outcome for each row, in order."""
+    outcomes = dict(read.refused)
+    for prefix in sorted({draft.prefix for draft in read.drafts.values()}):
+        mine = {n: draft for n, draft in read.drafts.items() if draft.prefix == prefix}
+        await _register_under(node, conn, identity, prefix, mine, kind, insert, outcomes)
+    return [outcomes[n] for n in range(read.count)]
 
 
 async def owned_prefix(conn: Connection, identity: Identity, text: str) -> Prefix:
@@ -110,6 +146,7 @@ async def _register_under(
     prefix_text: str,
     drafts: dict[int, Draft],
     kind: Kind,
+    insert: Insert,
     outcomes: dict[int, Outcome],
 ) -> None:
     try:
@@ -121,14 +158,16 @@ async def _register_under(
     known, refused = await minted_rows.prepare(node, conn, prefix, drafts, kind)
     lots = await fetch_lots(conn, prefix, {d.lot for d in drafts.values() if d.lot})
     new: dict[int, NewRow] = {}
-    for number, draft in drafts.items():
+    for turn, (number, draft) in enumerate(drafts.items()):
+        if turn % _TURN == _TURN - 1:
+            await asyncio.sleep(0)
         try:
             if number in refused:
                 raise refused[number]
             new[number] = await _checked(node, conn, prefix, draft, lots, kind)
         except NodeError as error:
             outcomes[number] = Outcome(number, draft.handle, "rejected", error=error)
-    await _store(conn, prefix, new, known, outcomes)
+    await _store(conn, prefix, new, known, insert, outcomes)
 
 
 async def fetch_lots(conn: Connection, prefix: Prefix, suffixes: set[str]) -> dict[str, Row]:
@@ -198,12 +237,17 @@ def checked_attributes(
 
 
 async def _store(
-    conn: Connection, prefix: Prefix, new: dict[int, NewRow], known: MintedRows, outcomes: dict[int, Outcome]
+    conn: Connection,
+    prefix: Prefix,
+    new: dict[int, NewRow],
+    known: MintedRows,
+    insert: Insert,
+    outcomes: dict[int, Outcome],
 ) -> None:
     """Insert first, then look at what was there already: the primary key decides races, not a check."""
     rowless = await minted_rows.rowless_rows(conn, prefix, known, new)
     asked = {n: row for n, row in new.items() if n not in rowless}
-    created = await handles.insert(conn, prefix.id, list(asked.values())) if asked else set()
+    created = await insert(conn, prefix.id, list(asked.values())) if asked else set()
     old = [row for row in asked.values() if row.suffix not in created]
     stored = await handles.fetch_many(conn, prefix.id, [r.shard for r in old], [r.suffix for r in old]) if old else {}
     for number, row in new.items():

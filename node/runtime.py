@@ -68,6 +68,7 @@ class Node:
     templates: dict[int, Any] = field(default_factory=dict)
     template_names: dict[str, Any] = field(default_factory=dict)
     used_keys: set[str] = field(default_factory=set)  # API keys seen since housekeeping last wrote them down
+    import_slots: Any = None  # chunks in hand; made by the first one
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
 

@@ -1,0 +1,330 @@
+"""Imports: rows by the million, in chunks. One transaction a chunk holds its rows, errors, counts and its own record,
+so that sent = created + unchanged + conflict + rejected whatever dies in the middle.
+
+The same chunk again is answered as before; another body under its number is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgspec
+
+from node import catalogue
+from node.drafts import decoded, issued_handle
+from node.errors import (
+    ChunkDiffers,
+    ImportClosed,
+    ImportIncomplete,
+    ImportRefused,
+    NodeError,
+    NotFound,
+    Unavailable,
+)
+from node.model import Identity
+from node.registration import Outcome, read_rows, store_rows, tally
+from node.runtime import Connection, Node, reading
+from node.sheets import rows_of
+from node.store import handles
+from node.store import imports as store
+from node.store.handles import NewRow
+from node.store.imports import ErrorLine
+from node.writing import Change, Claim, change
+
+MAX_CHUNK_ROWS = 50_000
+MAX_CHUNK_BYTES = 64 * 1024 * 1024  # inflated
+_SHOWN_ERRORS = 100  # of a chunk, in its answer; all of them under /errors
+_FORMULA = frozenset("=+-@\t\r'")
+_SHOWN = ("row", "handle", "outcome", "field", "code", "detail")
+_OUTCOMES = ("created", "unchanged", "conflict", "rejected")
+
+_Text = Annotated[str, msgspec.Meta(max_length=300)]
+
+
+class NewImport(msgspec.Struct, forbid_unknown_fields=True):
+    """What POST /imports takes. `prefix`, `template` and `lot` stand for what a row does not give itself."""
+
+    name: _Text = ""
+    prefix: _Text = ""
+    template: _Text = ""
+    lot: _Text = ""
+    check: bool = False
+    atomic: bool = False
+
+
+_new_import = msgspec.json.Decoder(NewImport)
+
+
+@dataclass(slots=True)
+class Slots:
+    """How many chunks a worker has in hand: half of its connections at work, as many waiting, then 503."""
+
+    working: asyncio.Semaphore
+    limit: int
+    waiting: int = 0
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        if self.waiting >= self.limit:
+            raise Unavailable.of(what="imports", retry_after=1)
+        self.waiting += 1
+        try:
+            await self.working.acquire()
+        finally:
+            self.waiting -= 1
+        try:
+            yield
+        finally:
+            self.working.release()
+
+
+def slots(node: Node) -> Slots:
+    """The worker's own, made with the first chunk."""
+    if node.import_slots is None:
+        count = max(1, node.settings.pool_size // 2)
+        node.import_slots = Slots(asyncio.Semaphore(count), count * 2)
+    found: Slots = node.import_slots
+    return found
+
+
+async def begin(node: Node, identity: Identity, body: bytes, claim: Claim | None) -> dict[str, Any]:
+    """Open an import."""
+    form: NewImport = decoded(_new_import, body)
+    if form.prefix:
+        form.prefix = issued_handle(f"{form.prefix}/x", "prefix")[0]
+    import_id = f"imp_{secrets.token_hex(10)}"
+
+    async def work(doing: Change) -> dict[str, Any]:
+        await store.insert(
+            doing.conn, import_id, identity.registrant_id, form.name, form.prefix, form.template, form.lot,
+            form.check, form.atomic, identity.actor,
+        )  # fmt: skip
+        return {"id": import_id, "state": "open", "check": form.check, "atomic": form.atomic}
+
+    return await change(node, work, claim=claim)
+
+
+async def _own(conn: Any, identity: Identity, import_id: str, *, hold: bool = False) -> Any:
+    found = await (store.lock if hold else store.fetch)(conn, import_id)
+    if found is None or found["registrant_id"] != identity.registrant_id:
+        raise NotFound.of(what=f"import {import_id[:64]}")
+    return found
+
+
+async def put_chunk(
+    node: Node, identity: Identity, import_id: str, number: int, body: bytes, form: str
+) -> dict[str, Any]:
+    """Take chunk `number` (`form`: ndjson or csv); its rows resolve when this returns. Raises ChunkDiffers where the
+    number was used for another body, ImportClosed after :commit, ImportRefused for a body that is not one of rows."""
+    async with reading(node) as conn:
+        found = await _own(conn, identity, import_id)
+        compiled = (await catalogue.by_name(node, found["template"], conn))[1] if found["template"] else None
+    digest = hashlib.sha256(body).digest()
+    async with slots(node).one():
+        given = await asyncio.to_thread(rows_of, body, form, found, compiled, MAX_CHUNK_ROWS)
+        keep = gzip.compress(b"\n".join(given.rows), 1) if found["atomic"] and not found["check_only"] else None
+        read = None if keep else await read_rows(given.rows)
+
+        async def work(doing: Change) -> dict[str, Any]:
+            own = await _own(doing.conn, identity, import_id)
+            old = await store.chunk(doing.conn, import_id, number)
+            if old is None and own["committed_at"] is not None:
+                raise ImportClosed.of(id=import_id)
+            if old is None and not await store.claim(doing.conn, import_id, number, digest, keep):
+                old = await store.chunk(doing.conn, import_id, number)
+            if old is not None:
+                return await _as_before(doing.conn, import_id, old, digest)
+            if read is None:
+                return {"chunk": number, "rows": len(given.rows), "state": "kept", "errors": []}
+            outcomes = await _stored(node, doing.conn, identity, own, read)
+            return await _settle(doing.conn, import_id, number, outcomes) | given.note
+
+        return await change(node, work)
+
+
+async def _as_before(conn: Connection, import_id: str, old: Any, digest: bytes) -> dict[str, Any]:
+    if bytes(old["digest"]) != digest:
+        raise ChunkDiffers.of(chunk=old["number"], id=import_id)
+    lines = await store.errors(conn, import_id, (old["number"], -1, -1), _SHOWN_ERRORS)
+    return {
+        "chunk": old["number"],
+        "rows": old["rows"],
+        **{name: old[name] for name in _OUTCOMES},
+        "errors": [_shown(r) for r in lines if r["chunk"] == old["number"]],
+        "again": True,
+    }
+
+
+def _shown(record: Any) -> dict[str, Any]:
+    return {key: record[key] for key in _SHOWN}
+
+
+async def _stored(node: Node, conn: Connection, identity: Identity, own: Any, read: Any) -> list[Outcome]:
+    """The rows' outcomes; a check's are found in a savepoint that is taken back."""
+    import_id, straight = own["id"], not own["staging"]
+
+    async def fast(conn: Connection, prefix_id: int, rows: Sequence[NewRow]) -> set[str]:
+        nonlocal straight
+        if straight and await store.copy_straight(conn, prefix_id, rows):
+            return {row.suffix for row in rows}
+        if straight:  # each failed try leaves dead rows: one is enough
+            straight = False
+            await store.to_staging(conn, import_id)
+        return await store.copy_staged(conn, prefix_id, rows)
+
+    if not own["check_only"]:
+        return await store_rows(node, conn, identity, read, insert=fast)
+    found: list[Outcome] = []
+    raw: Any = conn
+    try:
+        async with raw.transaction():
+            found = await store_rows(node, conn, identity, read, insert=handles.insert)
+            raise _TakeBack
+    except _TakeBack:
+        return found
+
+
+class _TakeBack(Exception):
+    pass
+
+
+async def _settle(conn: Connection, import_id: str, number: int, outcomes: list[Outcome]) -> dict[str, Any]:
+    counts = dict.fromkeys(_OUTCOMES, 0)
+    lines: list[ErrorLine] = []
+    for outcome in outcomes:
+        counts[outcome.outcome] += 1
+        if outcome.error is not None:
+            lines += _lines(outcome, outcome.error)
+    await store.settle(conn, import_id, number, [len(outcomes), *counts.values()])
+    if lines:
+        await store.insert_errors(conn, import_id, number, lines)
+    tally(outcomes)
+    shown = [{key: getattr(line, key) for key in _SHOWN} for line in lines[:_SHOWN_ERRORS]]
+    return {"chunk": number, "rows": len(outcomes), **counts, "errors": shown}
+
+
+def _lines(outcome: Outcome, error: NodeError) -> list[ErrorLine]:
+    named = [(e.field, e.code, f"{e.zh} / {e.en}") for e in error.errors] or [("", error.code, error.detail)]
+    return [
+        ErrorLine(
+            outcome.row, position, outcome.outcome, outcome.handle, *(part.replace("\0", "\ufffd") for part in one)
+        )
+        for position, one in enumerate(named)
+    ]
+
+
+async def state(node: Node, identity: Identity, import_id: str) -> dict[str, Any]:
+    """Where an import stands: chunks that arrived and that are missing before the last one, and the sums."""
+    async with reading(node) as conn:
+        found = await _own(conn, identity, import_id)
+        arrived = await store.numbers(conn, import_id)
+        totals = await store.totals(conn, import_id)
+    document = {
+        "id": import_id,
+        "name": found["name"],
+        "state": "committed" if found["committed_at"] else "open",
+        "check": found["check_only"],
+        "atomic": found["atomic"],
+        "created_at": found["created_at"].isoformat(),
+        "next_chunk": next((n for n in range(len(arrived) + 1) if n >= len(arrived) or arrived[n] != n), 0),
+        "missing": missing(arrived, arrived[-1] + 1 if arrived else 0),
+    }
+    return document | totals
+
+
+def safe_cell(value: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula: a quote before what begins like one. Reading takes it off."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in _FORMULA else value
+
+
+def missing(arrived: Sequence[int], count: int) -> list[int]:
+    """The first hundred numbers below `count` that did not arrive."""
+    there = set(arrived)
+    return [n for n in range(count) if n not in there][:100]
+
+
+async def listed(node: Node, identity: Identity, limit: int = 100) -> list[dict[str, Any]]:
+    """The registrant's newest imports."""
+    assert identity.registrant_id is not None
+    async with reading(node) as conn:
+        found = await store.of_registrant(conn, identity.registrant_id, limit)
+    return [
+        {
+            "id": r["id"],
+            "name": r["name"],
+            "state": "committed" if r["committed_at"] else "open",
+            "created_at": r["created_at"].isoformat(),
+        }
+        for r in found
+    ]
+
+
+class Closing(msgspec.Struct, forbid_unknown_fields=True):
+    """What :commit takes: how many chunks were sent, and how many rows where the sender counted them."""
+
+    chunks: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
+    rows: Annotated[int, msgspec.Meta(ge=0)] | None = None
+
+
+_closing = msgspec.json.Decoder(Closing)
+
+
+async def commit(node: Node, identity: Identity, import_id: str, body: bytes) -> dict[str, Any]:
+    """Close the ledger; an atomic import's rows are stored now, all or none. Raises ImportIncomplete with the missing
+    chunks. Closing again answers the same."""
+    form: Closing = decoded(_closing, body)
+
+    async def work(doing: Change) -> None:
+        own = await _own(doing.conn, identity, import_id, hold=True)
+        arrived = await store.numbers(doing.conn, import_id)
+        if gaps := missing(arrived, form.chunks):
+            raise ImportIncomplete.of(missing=", ".join(map(str, gaps)), id=import_id)
+        if len(arrived) > form.chunks:
+            raise ImportIncomplete.of(missing=f"— {len(arrived)} > {form.chunks}", id=import_id)
+        if own["committed_at"] is not None:
+            return
+        if own["atomic"] and not own["check_only"]:
+            for number in arrived:
+                await _apply(node, doing.conn, identity, own, number)
+        totals = await store.totals(doing.conn, import_id)
+        if form.rows is not None and form.rows != totals["rows"]:
+            raise ImportRefused.of(reason=f"{form.rows} rows sent, {totals['rows']} arrived", reason_zh="行数不符")
+        await store.commit(doing.conn, import_id)
+
+    async with slots(node).one():
+        await change(node, work)
+    return await state(node, identity, import_id)
+
+
+async def _apply(node: Node, conn: Connection, identity: Identity, own: Any, number: int) -> None:
+    rows = gzip.decompress(await store.body(conn, own["id"], number)).split(b"\n")
+    outcomes = await _stored(node, conn, identity, own, await read_rows(rows))
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise ImportRefused.of(
+                *outcome.error.errors[:10],
+                reason=f"chunk {number}, row {outcome.row}, {outcome.handle}: {outcome.error.detail}",
+                reason_zh="整批导入未生效",
+            )
+    await _settle(conn, own["id"], number, outcomes)
+
+
+async def errors(node: Node, identity: Identity, import_id: str) -> AsyncIterator[dict[str, Any]]:
+    """All errors of an import, in order of chunk and row; read in pages, so that a slow reader holds no connection."""
+    after = (-1, -1, -1)
+    while True:
+        async with reading(node) as conn:
+            await _own(conn, identity, import_id)
+            page = await store.errors(conn, import_id, after, 1000)
+        if not page:
+            return
+        for record in page:
+            yield {"chunk": record["chunk"]} | _shown(record)
+        after = (page[-1]["chunk"], page[-1]["row"], page[-1]["position"])

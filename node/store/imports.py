@@ -1,0 +1,198 @@
+"""SQL over `import`, `import_chunk` and `import_error`, and the fast ways of rows into `handle`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+
+from node.runtime import Connection, ReadConnection
+from node.store.handles import NewRow
+
+_INSERT = """
+    INSERT INTO import (id, registrant_id, name, prefix, template, lot, check_only, atomic, actor)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+"""
+_FETCH = """
+    SELECT id, registrant_id, name, prefix, template, lot, check_only, atomic, staging, actor, created_at, committed_at
+      FROM import WHERE id = $1
+"""
+_LOCK = f"{_FETCH} FOR UPDATE"
+_OF_REGISTRANT = """
+    SELECT id, registrant_id, name, prefix, template, lot, check_only, atomic, staging, actor, created_at, committed_at
+      FROM import WHERE registrant_id = $1 ORDER BY created_at DESC, id LIMIT $2
+"""
+_COMMIT = "UPDATE import SET committed_at = now() WHERE id = $1"
+_TO_STAGING = "UPDATE import SET staging = true WHERE id = $1 AND NOT staging"
+
+_CHUNK = "number, rows, created, unchanged, conflict, rejected, digest"
+# A second sender of the same number waits here for the first, then finds what that one left.
+_CLAIM = """
+    INSERT INTO import_chunk (import_id, number, digest, body) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
+    RETURNING number
+"""
+_FETCH_CHUNK = f"SELECT {_CHUNK} FROM import_chunk WHERE import_id = $1 AND number = $2"
+_SETTLE = """
+    UPDATE import_chunk SET rows = $3, created = $4, unchanged = $5, conflict = $6, rejected = $7, body = NULL
+     WHERE import_id = $1 AND number = $2
+"""
+_NUMBERS = "SELECT number FROM import_chunk WHERE import_id = $1 ORDER BY number"
+_BODY = "SELECT body FROM import_chunk WHERE import_id = $1 AND number = $2"
+_TOTALS = """
+    SELECT count(*) AS chunks, coalesce(sum(rows), 0)::bigint AS rows, coalesce(sum(created), 0)::bigint AS created,
+           coalesce(sum(unchanged), 0)::bigint AS unchanged, coalesce(sum(conflict), 0)::bigint AS conflict,
+           coalesce(sum(rejected), 0)::bigint AS rejected
+      FROM import_chunk WHERE import_id = $1
+"""
+_INSERT_ERRORS = """
+    INSERT INTO import_error (import_id, chunk, row, position, outcome, handle, field, code, detail)
+    SELECT $1, $2, e.row, e.position, e.outcome, e.handle, e.field, e.code, e.detail
+      FROM unnest($3::integer[], $4::integer[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])
+           AS e (row, position, outcome, handle, field, code, detail)
+"""
+_ERRORS = """
+    SELECT chunk, row, position, outcome, handle, field, code, detail FROM import_error
+     WHERE import_id = $1 AND (chunk, row, position) > ($2, $3, $4) ORDER BY chunk, row, position LIMIT $5
+"""
+
+_COLUMNS = [
+    "created_at", "updated_at", "prefix_id", "template_id", "version", "shard", "kind", "status", "suffix", "lot",
+    "values", "reason", "successor",
+]  # fmt: skip
+_MAKE_STAGE = """
+    CREATE TEMPORARY TABLE IF NOT EXISTS import_stage (LIKE handle INCLUDING DEFAULTS) ON COMMIT DELETE ROWS
+"""
+_FROM_STAGE = f"""
+    INSERT INTO handle ({", ".join(_COLUMNS)})
+    SELECT {", ".join(_COLUMNS)} FROM import_stage WHERE shard = ANY ($1::smallint[]) ORDER BY shard, suffix
+    ON CONFLICT (shard, prefix_id, suffix) DO NOTHING
+    RETURNING suffix
+"""
+_CLEAR_STAGE = "TRUNCATE import_stage"
+
+
+@dataclass(slots=True, frozen=True)
+class ErrorLine:
+    """One error of one row of a chunk."""
+
+    row: int
+    position: int
+    outcome: str
+    handle: str
+    field: str
+    code: str
+    detail: str
+
+
+async def insert(conn: Connection, *values: Any) -> None:
+    """(id, registrant, name, prefix, template, lot, check_only, atomic, actor)"""
+    await conn.execute(_INSERT, *values)
+
+
+async def fetch(conn: ReadConnection, import_id: str) -> Any:
+    return await conn.fetchrow(_FETCH, import_id)
+
+
+async def lock(conn: Connection, import_id: str) -> Any:
+    """The import, held until the transaction ends."""
+    return await conn.fetchrow(_LOCK, import_id)
+
+
+async def of_registrant(conn: ReadConnection, registrant_id: int, limit: int) -> list[Any]:
+    return await conn.fetch(_OF_REGISTRANT, registrant_id, limit)
+
+
+async def commit(conn: Connection, import_id: str) -> None:
+    await conn.execute(_COMMIT, import_id)
+
+
+async def to_staging(conn: Connection, import_id: str) -> None:
+    await conn.execute(_TO_STAGING, import_id)
+
+
+async def claim(conn: Connection, import_id: str, number: int, digest: bytes, body: bytes | None) -> bool:
+    """Take a chunk's number; False where another took it, whose record can be read then."""
+    return await conn.fetchval(_CLAIM, import_id, number, digest, body) is not None
+
+
+async def chunk(conn: ReadConnection, import_id: str, number: int) -> Any:
+    return await conn.fetchrow(_FETCH_CHUNK, import_id, number)
+
+
+async def settle(conn: Connection, import_id: str, number: int, counts: Sequence[int]) -> None:
+    """Write a chunk's (rows, created, unchanged, conflict, rejected)."""
+    await conn.execute(_SETTLE, import_id, number, *counts)
+
+
+async def numbers(conn: ReadConnection, import_id: str) -> list[int]:
+    """Numbers of the chunks that arrived, in order."""
+    return [record["number"] for record in await conn.fetch(_NUMBERS, import_id)]
+
+
+async def body(conn: ReadConnection, import_id: str, number: int) -> bytes:
+    """The kept body of a chunk of an atomic import."""
+    return bytes(await conn.fetchval(_BODY, import_id, number) or b"")
+
+
+async def totals(conn: ReadConnection, import_id: str) -> dict[str, int]:
+    """Sums over the chunks: chunks, rows, created, unchanged, conflict, rejected."""
+    return dict(await conn.fetchrow(_TOTALS, import_id))
+
+
+async def insert_errors(conn: Connection, import_id: str, number: int, lines: Sequence[ErrorLine]) -> None:
+    await conn.execute(
+        _INSERT_ERRORS,
+        import_id,
+        number,
+        [line.row for line in lines],
+        [line.position for line in lines],
+        [line.outcome for line in lines],
+        [line.handle for line in lines],
+        [line.field for line in lines],
+        [line.code for line in lines],
+        [line.detail for line in lines],
+    )
+
+
+async def errors(conn: ReadConnection, import_id: str, after: tuple[int, int, int], limit: int) -> list[Any]:
+    """Errors after (chunk, row, position), in order."""
+    return await conn.fetch(_ERRORS, import_id, *after, limit)
+
+
+def _records(prefix_id: int, rows: Sequence[NewRow]) -> list[tuple[Any, ...]]:
+    """In key order: the index grows at its end, and two chunks that share handles cannot deadlock."""
+    now = datetime.now(UTC)
+    ordered = sorted(rows, key=lambda row: (row.shard, row.suffix.encode()))
+    return [
+        (now, now, prefix_id, r.template_id, 1, r.shard, r.kind, 1, r.suffix, r.lot, r.content, "", "") for r in ordered
+    ]
+
+
+async def copy_straight(conn: Connection, prefix_id: int, rows: Sequence[NewRow]) -> bool:
+    """COPY into the table itself, in a savepoint; False, and nothing stored, where anything stood in the way.
+
+    Any error of the try means that: a duplicate is a unique violation here, but an internal error on Citus. What is
+    wrong with the connection itself is not of the try, and goes on up.
+    """
+    raw: Any = conn
+    try:
+        async with raw.transaction():
+            await raw.copy_records_to_table("handle", records=_records(prefix_id, rows), columns=_COLUMNS)
+    except asyncpg.PostgresConnectionError:
+        raise
+    except asyncpg.PostgresError:
+        return False
+    return True
+
+
+async def copy_staged(conn: Connection, prefix_id: int, rows: Sequence[NewRow]) -> set[str]:
+    """COPY into a temporary table, then what is new from there; returns the suffixes of the new ones."""
+    raw: Any = conn
+    await conn.execute(_MAKE_STAGE)
+    await raw.copy_records_to_table("import_stage", records=_records(prefix_id, rows), columns=_COLUMNS)
+    stored = await conn.fetch(_FROM_STAGE, sorted({row.shard for row in rows}))
+    await conn.execute(_CLEAR_STAGE)
+    return {record["suffix"] for record in stored}

@@ -1,0 +1,277 @@
+"""Imports over REST: chunks, replays, ledgers, CSV, encodings, checks, atomic ones, and each bad input."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import gzip
+import io
+import json
+import os
+import zlib
+from typing import Any
+
+import pytest
+
+from node.runtime import Node, reading
+from node.store import prefixes
+
+NDJSON = {"Content-Type": "application/x-ndjson"}
+CSV = {"Content-Type": "text/csv"}
+
+
+class Import:
+    """An import of a firm."""
+
+    def __init__(self, client: Any, firm: Any) -> None:
+        self.client, self.firm, self.id = client, firm, ""
+
+    async def begin(self, **options: Any) -> Import:
+        answer = await self.client.post("/api/v1/imports", json=options, headers=self.firm.headers)
+        assert answer.status_code == 201, answer.text
+        self.id = answer.json()["id"]
+        return self
+
+    async def put(self, number: int, body: bytes, **headers: str) -> Any:
+        return await self.client.put(
+            f"/api/v1/imports/{self.id}/chunks/{number}", content=body, headers=self.firm.headers | NDJSON | headers
+        )
+
+    async def commit(self, chunks: int, **more: Any) -> Any:
+        return await self.client.post(
+            f"/api/v1/imports/{self.id}:commit", json={"chunks": chunks, **more}, headers=self.firm.headers
+        )
+
+    async def state(self) -> Any:
+        return (await self.client.get(f"/api/v1/imports/{self.id}", headers=self.firm.headers)).json()
+
+    async def errors(self, form: str = "ndjson") -> str:
+        route = f"/api/v1/imports/{self.id}/errors?format={form}"
+        return str((await self.client.get(route, headers=self.firm.headers)).text)
+
+    def rows(self, first: int, count: int, text: str = "https://example.com/a", prefix: str = "") -> bytes:
+        lines = [
+            json.dumps(
+                {
+                    "handle": f"{prefix or self.firm.prefix}/IMP-{n:06d}",
+                    "values": [{"index": 1, "type": "URL", "data": text}],
+                }
+            )
+            for n in range(first, first + count)
+        ]
+        return "\n".join(lines).encode()
+
+
+@pytest.fixture
+async def given(client: Any, make_firm: Any) -> Import:
+    return await Import(client, await make_firm()).begin()
+
+
+async def created(node: Node, given: Import) -> int:
+    async with reading(node) as conn:
+        prefix = await prefixes.fetch(conn, given.firm.prefix)
+        assert prefix is not None
+        return (await prefixes.totals(conn, prefix.id))[0]
+
+
+def summary(answer: Any) -> tuple[int, int, int, int]:
+    body = answer.json()
+    assert body["rows"] == body["created"] + body["unchanged"] + body["conflict"] + body["rejected"]
+    return body["created"], body["unchanged"], body["conflict"], body["rejected"]
+
+
+async def test_chunks_in_any_order_and_a_ledger_that_closes(node: Node, client: Any, given: Import) -> None:
+    assert summary(await given.put(1, given.rows(100, 100))) == (100, 0, 0, 0)
+    first = await client.get(f"/{given.firm.prefix}/IMP-000150")
+    assert first.status_code == 200  # resolves once its chunk is acknowledged
+    early = await given.commit(3)
+    assert (early.status_code, early.json()["code"]) == (409, "import_incomplete")
+    assert "lacks chunks: 0, 2" in early.json()["detail"]
+    assert (await given.state())["next_chunk"] == 0
+    await asyncio.gather(given.put(0, given.rows(0, 100)), given.put(2, given.rows(200, 50)))
+    closed = await given.commit(3, rows=250)
+    assert (closed.status_code, closed.json()["state"], closed.json()["rows"]) == (200, "committed", 250)
+    assert (await given.commit(3)).json()["created"] == 250
+    assert (await given.put(3, given.rows(300, 1))).json()["code"] == "import_closed"
+    assert await created(node, given) == 250
+
+
+async def test_the_same_chunk_again_is_answered_as_before(node: Node, given: Import) -> None:
+    body = given.rows(0, 50) + b"\n" + given.rows(0, 1)
+    once = await given.put(0, body)
+    again = await given.put(0, gzip.compress(body), **{"Content-Encoding": "gzip"})
+    assert summary(once) == summary(again) == (50, 0, 0, 1)
+    assert (again.json()["again"], again.json()["errors"]) == (True, once.json()["errors"])
+    other = await given.put(0, given.rows(0, 51))
+    assert (other.status_code, other.json()["code"]) == (409, "chunk_differs")
+    assert await created(node, given) == 50
+
+
+async def test_one_chunk_sent_by_ten_is_done_once(node: Node, given: Import) -> None:
+    body = given.rows(0, 300)
+    answers = await asyncio.gather(*(given.put(0, body) for _ in range(6)))
+    done = [a for a in answers if a.status_code == 200]
+    assert all(summary(answer) == (300, 0, 0, 0) for answer in done)
+    assert sum(not answer.json().get("again") for answer in done) == 1
+    assert {a.status_code for a in answers} <= {200, 503}
+    assert await created(node, given) == 300
+
+
+async def test_duplicates_conflicts_and_foreign_rows_keep_the_good_ones(
+    node: Node, given: Import, stranger: Any
+) -> None:
+    await given.put(0, given.rows(0, 100))
+    mixed = b"\n".join(
+        [
+            given.rows(50, 60),  # 50 unchanged, 10 new
+            given.rows(0, 5, "https://example.com/other"),  # conflict
+            given.rows(0, 1, prefix=stranger.prefix),
+            b'{"handle": 7}',
+            b"no json",
+            given.rows(109, 1),  # stands twice
+        ]
+    )
+    answer = await given.put(1, mixed)
+    assert summary(answer) == (10, 50, 5, 4)
+    codes = [(error["row"], error["code"]) for error in answer.json()["errors"]]
+    assert codes == [(60 + n, "handle_conflict") for n in range(5)] + [
+        (65, "foreign_prefix"), (66, "wrong_type"), (67, "broken_body"), (68, "duplicate_in_batch"),
+    ]  # fmt: skip
+    assert "1" in answer.json()["errors"][0]["detail"]  # the stored version
+    assert summary(await given.put(2, given.rows(110, 20))) == (20, 0, 0, 0)  # by staging now
+    listed = [json.loads(line) for line in (await given.errors()).splitlines()]
+    assert [(e["chunk"], e["row"], e["code"]) for e in listed] == [(1, row, code) for row, code in codes]
+    assert await created(node, given) == 130
+
+
+async def test_a_check_writes_nothing(node: Node, client: Any, make_firm: Any) -> None:
+    given = await Import(client, await make_firm()).begin(check=True)
+    assert summary(await given.put(0, given.rows(0, 30) + b"\n7")) == (30, 0, 0, 1)
+    assert (await given.commit(1)).json()["state"] == "committed"
+    assert await created(node, given) == 0
+    assert (await client.get(f"/{given.firm.prefix}/IMP-000001")).status_code == 404
+
+
+async def test_an_atomic_import_is_all_or_nothing(node: Node, client: Any, make_firm: Any) -> None:
+    given = await Import(client, await make_firm()).begin(atomic=True)
+    for number in range(2):
+        assert (await given.put(number, given.rows(number * 40, 40))).json()["state"] == "kept"
+    await given.put(2, given.rows(0, 1, "https://example.com/other"))
+    assert (await client.get(f"/{given.firm.prefix}/IMP-000001")).status_code == 404
+    refused = await given.commit(3)
+    assert (refused.status_code, refused.json()["code"]) == (422, "import_refused")
+    assert "chunk 2, row 0" in refused.json()["detail"]
+    assert await created(node, given) == 0
+    right = await Import(client, given.firm).begin(atomic=True)
+    for number in range(2):
+        await right.put(number, right.rows(number * 40, 40))
+    assert (await right.commit(2)).json()["created"] == 80
+    assert await created(node, given) == 80
+
+
+HEADER = "后缀,批次,产品名称"
+
+
+async def lot_of(given: Import, examples: Any) -> str:
+    body = {"handle": f"{given.firm.prefix}/LOT-1", "template": "pear@1", "attributes": examples["pear"]["lot"]}
+    answer = await given.client.post("/api/v1/lots", json=body, headers=given.firm.headers)
+    assert answer.status_code in (200, 201), answer.text
+    return "LOT-1"
+
+
+def csv_row(given: Import, suffix: str, attributes: dict[str, Any]) -> dict[str, str]:
+    return {"后缀": suffix, "批次": "LOT-1"} | {k: str(v) for k, v in attributes.items()}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
+async def test_csv_with_chinese_or_coded_headers(client: Any, make_firm: Any, examples: Any, encoding: str) -> None:
+    given = await Import(client, await make_firm()).begin(template="pear@1")
+    given = await Import(client, given.firm).begin(template="pear@1", prefix=given.firm.prefix)
+    await lot_of(given, examples)
+    item = {k: v for k, v in examples["pear"]["item"].items() if isinstance(v, (str, int, float))}
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["后缀", "批次", *item], lineterminator="\r\n")
+    writer.writeheader()
+    for n in range(5):
+        writer.writerow(csv_row(given, f"C-{n}", item))
+    answer = await given.put(0, text.getvalue().encode(encoding), **CSV)
+    assert answer.status_code == 200, answer.text
+    assert summary(answer) == (5, 0, 0, 0), answer.text
+    assert answer.json().get("encoding") == ("gb18030" if encoding == "gb18030" else None)
+    record = (await client.get(f"/api/v1/handles/{given.firm.prefix}/C-1", headers=given.firm.headers)).json()
+    assert {k: record["attributes"][k] for k in item} == item
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"handle,nonsense\n88.999.1/x,1\n", "unknown_column"),
+        (b"lot\nA\n", "no_handle"),
+        (b"handle,handle\na,b\n", "duplicate_column"),
+        (b"handle\n", "empty"),
+        (b"", "no_handle"),
+        ("handle,lot\n88.999.1/x,砀山\n".encode() + "88.999.1/y,萧县\n".encode("gb18030"), "mixed_encoding"),
+        (b"handle,lot\n88.999.1/x,\xff\xff\xff\n", "encoding"),
+        (b'handle,lot\n"88.999.1/x' + b"a" * 200_000 + b'",\n', "broken_csv"),
+    ],
+)
+async def test_csv_that_cannot_be_read_is_refused_by_name(given: Import, body: bytes, code: str) -> None:
+    answer = await given.put(0, body, **CSV)
+    assert (answer.status_code, answer.json()["code"]) == (422, "import_refused"), answer.text
+    assert answer.json()["errors"][0]["code"] == code
+    assert (await given.state())["chunks"] == 0  # the number may be used again
+
+
+async def test_a_row_with_a_cell_too_many_is_its_own_error(given: Import) -> None:
+    body = f"handle,lot\n{given.firm.prefix}/A,,\n{given.firm.prefix}/B,,surplus,x\n{given.firm.prefix}/C\n".encode()
+    answer = await given.put(0, body, **CSV)
+    assert summary(answer)[3] == 2
+    assert {error["row"] for error in answer.json()["errors"]} == {0, 1}
+
+
+async def test_nul_and_lone_surrogates_in_the_middle(given: Import) -> None:
+    body = b"\n".join(
+        [
+            given.rows(0, 10),
+            given.rows(10, 1, "a\0b"),
+            b'{"handle": "' + given.firm.prefix.encode() + b'/S\\ud800"}',
+            b'{"handle": "' + given.firm.prefix.encode() + b'/T\xed\xa0\x80"}',
+            b"\xff\xfe\x00",
+            given.rows(20, 10),
+        ]
+    )
+    answer = await given.put(0, body)
+    assert summary(answer) == (20, 0, 0, 4)
+    assert [error["row"] for error in answer.json()["errors"]] == [10, 11, 12, 13]
+
+
+async def test_bombs_and_broken_gzip(given: Import) -> None:
+    bomb = zlib.compressobj(9, wbits=31)
+    packed = bomb.compress(bytes(200 * 1024 * 1024)) + bomb.flush()
+    gz = {"Content-Encoding": "gzip"}
+    assert (await given.put(0, packed, **gz)).status_code == 413
+    assert (await given.put(0, packed[:100], **gz)).status_code == 400
+    assert (await given.put(0, os.urandom(100), **gz)).status_code == 400
+    assert (await given.put(0, b"x", **{"Content-Encoding": "br"})).status_code == 400
+
+
+async def test_what_an_import_does_not_take(client: Any, given: Import, stranger: Any) -> None:
+    assert (await given.put(-1, b"{}")).status_code == 400
+    assert (await given.put(0, b"{}", **{"Content-Type": "text/plain"})).status_code == 415
+    assert (await given.put(0, b"\n\n")).json()["errors"][0]["code"] == "empty"
+    assert (await given.put(0, b"7\n" * 50_001)).json()["errors"][0]["code"] == "too_many_rows"
+    assert (await given.commit(0, rows=5)).status_code == 422
+    for call in (given.state, lambda: given.put(0, b"{}")):
+        given.firm, own = stranger, given.firm
+        answer = await call()
+        assert (answer if isinstance(answer, dict) else answer.json())["code"] == "not_found"
+        given.firm = own
+    bad = await client.post("/api/v1/imports", json={"prefix": "88"}, headers=given.firm.headers)
+    assert (bad.status_code, bad.json()["errors"][0]["field"]) == (422, "prefix")
+
+
+async def test_errors_as_csv_are_no_formulas(given: Import) -> None:
+    await given.put(0, b'{"handle": "88.999.1/=1+1", "=cmd|calc": 1}')
+    lines = list(csv.DictReader(io.StringIO((await given.errors("csv")).removeprefix("\ufeff"))))
+    assert lines
+    assert not [cell for line in lines for cell in line.values() if cell.startswith(("=", "+", "-", "@"))]
