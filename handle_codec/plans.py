@@ -12,9 +12,9 @@ from functools import cached_property
 # A field of kind "other" is never decided quickly. "file" and "reference" are texts with the node's checks of those
 # names; "drug20", "imei" and "gtin" texts of digits with theirs.
 KINDS = (
-    "other", "text", "number", "integer", "bool", "enum", "day", "moment", "file", "reference", "drug20", "imei", "gtin",
+    "other", "text", "number", "integer", "bool", "enum", "day", "moment", "file", "reference",
+    "drug20", "imei", "gtin",
 )  # fmt: skip
-MOST_FIELDS = 1024
 _CODE = re.compile(r"[0-9A-Za-z_]{1,100}")
 _NONE = 0xFFFFFFFF
 
@@ -56,7 +56,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class LotPlan:
-    """What a lot, or no lot (suffix ""), asks of a row: a named template, fields, bounds that hang on the lot's values."""
+    """What a lot, or no lot (suffix ""), asks of a row: a named template, fields, bounds that its values set."""
 
     suffix: str
     named: bool = False
@@ -79,8 +79,8 @@ class RowPlan:
 
     def __post_init__(self) -> None:
         codes, lots = {f.code for f in self.fields}, {lot.suffix for lot in self.lots}
-        if len(codes) != len(self.fields) or len(lots) != len(self.lots) or len(codes) > MOST_FIELDS:
-            raise ValueError("fields or lots stand twice, or are too many")
+        if len(codes) != len(self.fields) or len(lots) != len(self.lots):
+            raise ValueError("a field or a lot stands twice")
         if not 0 <= self.home < 1024 or self.spread not in {1 << n for n in range(11)}:
             raise ValueError(f"home {self.home} or spread {self.spread} is out of range")
         for field in self.fields:

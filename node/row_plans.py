@@ -17,7 +17,7 @@ from handle_codec.plans import Bound, FieldPlan, LotPlan, Pair, RowPlan
 from node.fields import Field
 from node.model import Prefix
 from node.rule_words import DAY_LENGTH, cells, dates, holds
-from node.rules import Gap, Order, RequiredWhen, Rule, WaivedWhen
+from node.rules import Gap, Order, RequiredWhen, WaivedWhen
 from node.templates import Compiled, Template
 
 _KIND_OF_TYPE = {"S": "text", "B": "bool", "E": "enum", "D": "day", "DT": "moment", "F": "file", "I": "file"}
@@ -75,41 +75,39 @@ def _kind(field: Field) -> str:
 def _lot_plan(template: Template | None, suffix: str, lot: Mapping[str, Any]) -> LotPlan:
     if template is None:
         return LotPlan(suffix)
-    needs = {f.code for f in template.fields if f.required} - lot.keys()
-    never: set[str] = set()  # a row that has one of these is for the slow way
+    needs, never = _needs(template, lot)
     bounds: list[Bound] = []
     pairs: list[Pair] = []
     for rule in template.rules:
-        match rule:
-            case WaivedWhen() if holds(lot, rule.when):
-                needs.difference_update(rule.fields)
-                never |= rule.when.keys()  # an own value might take the waiver back
-            case WaivedWhen():
-                pass  # a row that earns the waiver itself and makes no use of it is right as well
-            case RequiredWhen() if holds(lot, rule.when):
-                needs |= set(rule.fields) - lot.keys()
-            case RequiredWhen():
-                # While one condition is the lot's, which fails it, the rule is silent.
-                never.add(next(code for code, words in rule.when.items() if lot.get(code) not in words))
-            case Order() | Gap():
-                bounds += _bounds(rule, lot)
-                pairs += _pairs(rule)
-            case _:
-                never |= _own_names(rule)
-    # A demand that comes later in the file stands above a waiver: what is demanded is needed.
-    for rule in template.rules:
-        if isinstance(rule, RequiredWhen) and holds(lot, rule.when):
-            needs |= set(rule.fields) - lot.keys()
+        if isinstance(rule, Order | Gap):
+            bounds += _bounds(rule, lot)
+            pairs += _pairs(rule)
+        elif not isinstance(rule, WaivedWhen | RequiredWhen):
+            never |= {name.partition(".")[0] for name in rule.reads()}
     pairs += [Pair(code, code) for code in sorted(never)]
     return LotPlan(suffix, not suffix, frozenset(needs), tuple(bounds), tuple(pairs))
 
 
-def _own_names(rule: Rule) -> set[str]:
-    return {name.partition(".")[0] for name in rule.reads()}
+def _needs(template: Template, lot: Mapping[str, Any]) -> tuple[set[str], set[str]]:
+    """(fields without which a row of this lot is not sure, fields with which it is not)."""
+    needs = {f.code for f in template.fields if f.required} - lot.keys()
+    never: set[str] = set()
+    for rule in template.rules:
+        # A waiver that a row earns itself makes the row no less right; one of the lot's, its own value may take back.
+        if isinstance(rule, WaivedWhen) and holds(lot, rule.when):
+            needs.difference_update(rule.fields)
+            never |= rule.when.keys()
+    for rule in template.rules:  # after the waivers: nothing waives a demand
+        if isinstance(rule, RequiredWhen) and holds(lot, rule.when):
+            needs |= set(rule.fields) - lot.keys()
+        elif isinstance(rule, RequiredWhen):
+            # While one condition is the lot's, which fails it, the rule is silent.
+            never.add(next(code for code, words in rule.when.items() if lot.get(code) not in words))
+    return needs, never
 
 
 def _pairs(rule: Order | Gap) -> Iterator[Pair]:
-    """A row with both dates: compared as texts for an order, never sure for a gap, nor with a table of dates or days."""
+    """A row with both dates: compared as texts for an order; never sure for a gap, nor with a table of dates."""
     plain = isinstance(rule, Order) and "." not in rule.earlier
     if plain:
         yield Pair(rule.earlier, rule.later, ordered=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from array import array
+from itertools import pairwise
 
 from handle_codec.columns import RowBatch
 
@@ -17,7 +18,7 @@ def sort_rows(batch: RowBatch) -> tuple[memoryview, list[int]]:
     """(numbers of the batch's sure rows by shard and suffix, those of them whose handle an earlier one has)."""
     keys = [(batch.shards[i], batch.buffer[batch.suffixes[i] : batch.lots[i]]) for i in range(len(batch))]
     order = sorted(range(len(batch)), key=keys.__getitem__)  # stable: of equal ones the earlier row comes first
-    doubles = [i for before, i in zip(order, order[1:], strict=False) if keys[before] == keys[i]]
+    doubles = [i for before, i in pairwise(order) if keys[before] == keys[i]]
     return memoryview(array("I", order).tobytes()).cast("I"), doubles
 
 
@@ -36,7 +37,7 @@ def copy_rows(
                 *(2, batch.shards[i], 2, _ITEM, 2, _ACTIVE),
             )
         )
-        for start, end in zip(bounds, bounds[1:], strict=False):
+        for start, end in pairwise(bounds):
             parts += (_SIZE.pack(end - start), batch.buffer[start:end])
         parts.append(bytes(8))  # no reason, no successor
     return b"".join(parts)

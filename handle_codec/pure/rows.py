@@ -31,7 +31,7 @@ _SERIAL = re.compile("[VRQEKTvrqekt][0-9A-TV-Za-tv-z]{13}")
 
 
 def decode_rows(plan: RowPlan, data: bytes, row: int = 0, line: int = 0, limit: int = LINE_LIMIT) -> RowBatch:
-    """The rows in whole lines ("\\n" or "\\r\\n"; the last may go without); `row` and `line` are the first's numbers."""
+    """The rows of whole lines ("\\n" or "\\r\\n", the last may go without); `row`, `line`: numbers of the first."""
     if len(data) > MAX_BUFFER:
         raise ValueError(f"a batch has at most {MAX_BUFFER} bytes")
     made = _Made()
@@ -73,9 +73,9 @@ class _Made:
         self.buffer += suffix + lot + content
 
     def batch(self, rows: int, lines: int) -> RowBatch:
-        row, line, *offsets = (memoryview(column.tobytes()).cast("I") for column in self.numbers)
+        row, line, suffix, lot, content, end = (memoryview(c.tobytes()).cast("I") for c in self.numbers)
         shards = memoryview(self.shards.tobytes()).cast("H")
-        return RowBatch(bytes(self.buffer), row, line, shards, *offsets, self.unsure, rows, lines)
+        return RowBatch(bytes(self.buffer), row, line, shards, suffix, lot, content, end, self.unsure, rows, lines)
 
 
 class _Reader:
