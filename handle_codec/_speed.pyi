@@ -1,4 +1,6 @@
 # The compiled functions have the specification's types and docstrings, which are stated once: there.
+from handle_codec.pure import copy_rows as copy_rows
+from handle_codec.pure import decode_rows as decode_rows
 from handle_codec.pure import gtin14 as gtin14
 from handle_codec.pure import hash64 as hash64
 from handle_codec.pure import is_prefix as is_prefix
@@ -16,3 +18,4 @@ from handle_codec.pure import parse_issued as parse_issued
 from handle_codec.pure import shard_batch as shard_batch
 from handle_codec.pure import shard_of as shard_of
 from handle_codec.pure import shards_of as shards_of
+from handle_codec.pure import sort_rows as sort_rows

@@ -8,16 +8,19 @@ the refusal. So a refusal here is `pure`'s own, and only what is accepted here h
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_New, PyTuple_SetItem
 from cpython.unicode cimport PyUnicode_Substring
-from libc.stdint cimport int8_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy
 
 from handle_codec import pure
 from handle_codec.columns import MAX_BUFFER as _MAX_BUFFER
 from handle_codec.columns import Columns as _Columns
+from handle_codec.columns import RowBatch as _RowBatch
+from handle_codec.columns import Unsure as _Unsure
 from handle_codec.errors import InvalidHandle
 from handle_codec.pure.batch import decoded
 from handle_codec.pure import ff1 as _ff1
 from handle_codec.pure import gs1 as _gs1
+from handle_codec.pure.rows import LINE_LIMIT as _LINE_LIMIT
 
 __all__ = pure.__all__
 
@@ -52,6 +55,11 @@ include "speed_batch.pxi"
 include "speed_gs1.pxi"
 include "speed_link.pxi"
 include "speed_ff1.pxi"
+include "speed_row_values.pxi"
+include "speed_rows.pxi"
+include "speed_row_lines.pxi"
+include "speed_row_batch.pxi"
+include "speed_row_copy.pxi"
 
 for _name in __all__:
     globals()[_name].__doc__ = getattr(pure, _name).__doc__

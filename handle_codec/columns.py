@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from handle_codec.errors import InvalidHandle
 
@@ -45,3 +46,46 @@ class Columns:
         if slash == NONE:
             raise next(error for number, error in self.errors if number == row)
         return slash
+
+
+class Unsure(NamedTuple):
+    """A row that the slow way has to decide. `raw` is its line without the line's end; None: longer than the limit."""
+
+    row: int
+    line: int
+    raw: bytes | None
+
+
+@dataclass(slots=True, frozen=True)
+class RowBatch:
+    """What `decode_rows` read. Sure row i is number `rows[i]` of the import (0-based, blank lines not counted) on line
+    `lines[i]` (0-based, blank lines counted); its suffix is `buffer[suffixes[i]:lots[i]]`, the suffix of its lot
+    `buffer[lots[i]:contents[i]]`, its canonical content `buffer[contents[i]:ends[i]]`.
+
+    The columns are read-only memoryviews of native numbers of 32 bits ("I"), the shards of 16 ("H").
+    """
+
+    buffer: bytes = field(repr=False)
+    rows: memoryview = field(repr=False)
+    lines: memoryview = field(repr=False)
+    shards: memoryview = field(repr=False)
+    suffixes: memoryview = field(repr=False)
+    lots: memoryview = field(repr=False)
+    contents: memoryview = field(repr=False)
+    ends: memoryview = field(repr=False)
+    unsure: list[Unsure]
+    row_count: int  # sure and unsure
+    line_count: int
+
+    def __len__(self) -> int:
+        """How many rows are sure."""
+        return len(self.rows)
+
+    def suffix(self, i: int) -> str:
+        return self.buffer[self.suffixes[i] : self.lots[i]].decode()
+
+    def lot(self, i: int) -> str:
+        return self.buffer[self.lots[i] : self.contents[i]].decode()
+
+    def content(self, i: int) -> bytes:
+        return self.buffer[self.contents[i] : self.ends[i]]

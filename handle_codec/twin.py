@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 __all__ = [
     "IMPLEMENTATION",
+    "copy_rows",
+    "decode_rows",
     "gtin14",
     "hash64",
     "is_prefix",
@@ -26,6 +28,7 @@ __all__ = [
     "shard_batch",
     "shard_of",
     "shards_of",
+    "sort_rows",
 ]
 
 if TYPE_CHECKING or os.environ.get("HANDLE_CODEC_PURE"):

@@ -12,11 +12,17 @@ from sqlglot import exp
 
 SHARDED = {"handle", "handle_history", "event", "serial_interval"}
 _STATEMENT = re.compile(r"(?:execute [^:]+|statement|parse [^:]+|bind [^:]+): (.*)", re.DOTALL)
+# sqlglot does not read what asyncpg writes for COPY.
+_COPY = re.compile(r'COPY "?(\w+)"?\s*\(([^)]*)\) FROM STDIN\b')
 _ADMINISTRATION = (exp.Create, exp.Alter, exp.Drop, exp.Command, exp.Set, exp.Transaction, exp.Commit, exp.Rollback)
 
 
 def fault(sql: str) -> str | None:
     """Why a statement breaks the rule: each sharded table must be bound by its own shard where it is used."""
+    if copied := _COPY.match(sql):
+        table, columns = copied.groups()
+        named = "shard" in re.findall(r"\w+", columns)
+        return f"{table} without its shard" if table.lower() in SHARDED and not named else None
     try:
         trees = sqlglot.parse(sql, read="postgres")
     except sqlglot.ParseError as error:
@@ -64,6 +70,7 @@ def _of_table(column: exp.Column, name: str) -> bool:
         "DELETE FROM event WHERE event_id = $1",
         "INSERT INTO handle (prefix_id, suffix) VALUES ($1, $2)",
         "SELECT 1 WHERE EXISTS (SELECT FROM handle WHERE lot = $1)",
+        """COPY "handle"("prefix_id", "suffix") FROM STDIN (FORMAT 'binary')""",
         "INSERT INTO handle_history (shard, suffix) SELECT shard, suffix FROM handle WHERE suffix = $1",
     ],
 )
@@ -81,6 +88,7 @@ def test_the_checker_catches_a_statement_without_its_shard(sql: str) -> None:
         "UPDATE handle AS h SET status = 9 WHERE h.shard = $1",
         "SELECT id FROM prefix WHERE prefix = $1",
         "CREATE TABLE handle (shard smallint)",
+        """COPY "handle"("shard", "suffix") FROM STDIN (FORMAT 'binary')""",
     ],
 )
 def test_the_checker_lets_a_bound_statement_pass(sql: str) -> None:

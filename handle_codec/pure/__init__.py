@@ -7,9 +7,13 @@ from handle_codec.pure.batch import normalise_batch, parse_batch, shard_batch
 from handle_codec.pure.ff1 import mint_lines, open_lines, open_serial
 from handle_codec.pure.gs1 import gtin14, parse_digital_link, parse_elements
 from handle_codec.pure.handles import is_prefix, is_reserved, normalise, parse, parse_issued
+from handle_codec.pure.row_copy import copy_rows, sort_rows
+from handle_codec.pure.rows import decode_rows
 from handle_codec.pure.shards import hash64, shard_of, shards_of
 
 __all__ = [
+    "copy_rows",
+    "decode_rows",
     "gtin14",
     "hash64",
     "is_prefix",
@@ -27,4 +31,5 @@ __all__ = [
     "shard_batch",
     "shard_of",
     "shards_of",
+    "sort_rows",
 ]
