@@ -17,7 +17,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from node import catalogue
+from node import catalogue, metrics
+from node.chunks import Chunk, Result, read_chunk, store_chunk
 from node.drafts import decoded, issued_handle
 from node.errors import (
     ChunkDiffers,
@@ -29,12 +30,10 @@ from node.errors import (
     Unavailable,
 )
 from node.model import Identity
-from node.registration import Outcome, read_rows, store_rows, tally
+from node.registration import Outcome
 from node.runtime import Connection, Node, reading
 from node.sheets import rows_of
-from node.store import handles
 from node.store import imports as store
-from node.store.handles import NewRow
 from node.store.imports import ErrorLine
 from node.writing import Change, Claim, change
 
@@ -129,8 +128,8 @@ async def put_chunk(
     digest = hashlib.sha256(body).digest()
     async with slots(node).one():
         given = await asyncio.to_thread(rows_of, body, form, found, compiled, MAX_CHUNK_ROWS)
-        keep = gzip.compress(b"\n".join(given.rows), 1) if found["atomic"] and not found["check_only"] else None
-        read = None if keep else await read_rows(given.rows)
+        keep = gzip.compress(given.body, 1) if found["atomic"] and not found["check_only"] else None
+        chunk = None if keep else await read_chunk(node, given.body, found["template"])
 
         async def work(doing: Change) -> dict[str, Any]:
             own = await _own(doing.conn, identity, import_id)
@@ -141,12 +140,16 @@ async def put_chunk(
                 old = await store.chunk(doing.conn, import_id, number)
             if old is not None:
                 return await _as_before(doing.conn, import_id, old, digest)
-            if read is None:
-                return {"chunk": number, "rows": len(given.rows), "state": "kept", "errors": []}
-            outcomes = await _stored(node, doing.conn, identity, own, read)
-            return await _settle(doing.conn, import_id, number, outcomes) | given.note
+            if chunk is None:
+                return {"chunk": number, "rows": given.count, "state": "kept", "errors": []}
+            result = await _stored(node, doing.conn, identity, own, chunk)
+            return await _settle(doing.conn, import_id, number, chunk.count, result) | given.note
 
-        return await change(node, work)
+        answer = await change(node, work)
+    for name in _OUTCOMES:
+        if not answer.get("again"):
+            metrics.registered_rows_total.labels(name).inc(answer.get(name, 0))
+    return answer
 
 
 async def _as_before(conn: Connection, import_id: str, old: Any, digest: bytes) -> dict[str, Any]:
@@ -166,26 +169,15 @@ def _shown(record: Any) -> dict[str, Any]:
     return {key: record[key] for key in _SHOWN}
 
 
-async def _stored(node: Node, conn: Connection, identity: Identity, own: Any, read: Any) -> list[Outcome]:
-    """The rows' outcomes; a check's are found in a savepoint that is taken back."""
-    import_id, straight = own["id"], not own["staging"]
-
-    async def fast(conn: Connection, prefix_id: int, rows: Sequence[NewRow]) -> set[str]:
-        nonlocal straight
-        if straight and await store.copy_straight(conn, prefix_id, rows):
-            return {row.suffix for row in rows}
-        if straight:  # each failed try leaves dead rows: one is enough
-            straight = False
-            await store.to_staging(conn, import_id)
-        return await store.copy_staged(conn, prefix_id, rows)
-
+async def _stored(node: Node, conn: Connection, identity: Identity, own: Any, chunk: Chunk) -> Result:
+    """What becomes of the rows; a check's are stored in a savepoint that is taken back."""
     if not own["check_only"]:
-        return await store_rows(node, conn, identity, read, insert=fast)
-    found: list[Outcome] = []
+        return await store_chunk(node, conn, identity, chunk, own)
     raw: Any = conn
+    found = Result()
     try:
         async with raw.transaction():
-            found = await store_rows(node, conn, identity, read, insert=handles.insert)
+            found = await store_chunk(node, conn, identity, chunk, own)
             raise _TakeBack
     except _TakeBack:
         return found
@@ -195,19 +187,14 @@ class _TakeBack(Exception):
     pass
 
 
-async def _settle(conn: Connection, import_id: str, number: int, outcomes: list[Outcome]) -> dict[str, Any]:
-    counts = dict.fromkeys(_OUTCOMES, 0)
-    lines: list[ErrorLine] = []
-    for outcome in outcomes:
-        counts[outcome.outcome] += 1
-        if outcome.error is not None:
-            lines += _lines(outcome, outcome.error)
-    await store.settle(conn, import_id, number, [len(outcomes), *counts.values()])
+async def _settle(conn: Connection, import_id: str, number: int, rows: int, result: Result) -> dict[str, Any]:
+    counts = {name: result.counts[name] for name in _OUTCOMES}
+    lines = [line for outcome in result.errors if outcome.error for line in _lines(outcome, outcome.error)]
+    await store.settle(conn, import_id, number, [rows, *counts.values()])
     if lines:
         await store.insert_errors(conn, import_id, number, lines)
-    tally(outcomes)
     shown = [{key: getattr(line, key) for key in _SHOWN} for line in lines[:_SHOWN_ERRORS]]
-    return {"chunk": number, "rows": len(outcomes), **counts, "errors": shown}
+    return {"chunk": number, "rows": rows, **counts, "errors": shown}
 
 
 def _lines(outcome: Outcome, error: NodeError) -> list[ErrorLine]:
@@ -304,16 +291,17 @@ async def commit(node: Node, identity: Identity, import_id: str, body: bytes) ->
 
 
 async def _apply(node: Node, conn: Connection, identity: Identity, own: Any, number: int) -> None:
-    rows = gzip.decompress(await store.body(conn, own["id"], number)).split(b"\n")
-    outcomes = await _stored(node, conn, identity, own, await read_rows(rows))
-    for outcome in outcomes:
-        if outcome.error is not None:
-            raise ImportRefused.of(
-                *outcome.error.errors[:10],
-                reason=f"chunk {number}, row {outcome.row}, {outcome.handle}: {outcome.error.detail}",
-                reason_zh="整批导入未生效",
-            )
-    await _settle(conn, own["id"], number, outcomes)
+    body = gzip.decompress(await store.body(conn, own["id"], number))
+    chunk = await read_chunk(node, body, own["template"])
+    result = await _stored(node, conn, identity, own, chunk)
+    for outcome in result.errors:
+        assert outcome.error is not None
+        raise ImportRefused.of(
+            *outcome.error.errors[:10],
+            reason=f"chunk {number}, row {outcome.row}, {outcome.handle}: {outcome.error.detail}",
+            reason_zh="整批导入未生效",
+        )
+    await _settle(conn, own["id"], number, chunk.count, result)
 
 
 async def errors(node: Node, identity: Identity, import_id: str) -> AsyncIterator[dict[str, Any]]:

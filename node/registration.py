@@ -253,11 +253,11 @@ async def _store(
     for number, row in new.items():
         handle = f"{prefix.prefix}/{row.suffix}"
         if number in rowless:
-            outcomes[number] = _compare(number, handle, row, rowless[number])
+            outcomes[number] = compare(number, handle, row, rowless[number])
         elif row.suffix in created:
             outcomes[number] = Outcome(number, handle, "created", 1)
         else:
-            outcomes[number] = _compare(number, handle, row, stored[row.suffix])
+            outcomes[number] = compare(number, handle, row, stored[row.suffix])
     if created:
         await minted_rows.note(conn, prefix, known, [n for n, row in asked.items() if row.suffix in created])
         if not prefix.used:
@@ -265,7 +265,7 @@ async def _store(
         await prefixes.count(conn, prefix.id, created=len(created))
 
 
-def _compare(number: int, handle: str, row: NewRow, stored: Row) -> Outcome:
+def compare(number: int, handle: str, row: NewRow, stored: Row) -> Outcome:
     """The same content again is success, other content a conflict that names the stored version."""
     if stored.status == Status.TOMBSTONE:
         return Outcome(number, handle, "conflict", stored.version, HandleDeleted.of(handle=handle))

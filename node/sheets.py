@@ -26,9 +26,10 @@ _LIST = re.compile(r"\s*[;；]\s*")
 
 @dataclass(slots=True)
 class Given:
-    """The rows of a chunk as JSON, and what the sender should know of how they were read."""
+    """The rows of a chunk as NDJSON, and what the sender should know of how they were read."""
 
-    rows: list[bytes]
+    body: bytes
+    count: int
     note: dict[str, Any] = field(default_factory=dict)
 
 
@@ -40,19 +41,20 @@ def rows_of(body: bytes, form: str, defaults: Mapping[str, Any], compiled: Compi
     """Read a chunk; `defaults` are the import's prefix, template and lot. Raises ImportRefused for a body that holds
     no rows that could be told apart: a wrong header, an unknown encoding, too many rows."""
     given = _csv(body, defaults, compiled) if form == "csv" else _ndjson(body, defaults)
-    if not given.rows:
+    if not given.count:
         raise _refused("empty", "没有数据行", "there are no rows")
-    if len(given.rows) > most:
+    if given.count > most:
         raise _refused("too_many_rows", f"一个分块至多 {most} 行", f"a chunk has at most {most} rows")
     return given
 
 
 def _ndjson(body: bytes, defaults: Mapping[str, Any]) -> Given:
-    lines = [line for line in body.removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.strip()]
+    body = body.removeprefix(b"\xef\xbb\xbf")
     usual = {name: defaults[name] for name in ("template", "lot") if defaults[name]}
-    if not usual:
-        return Given(lines)
-    return Given([_completed(line, usual) for line in lines])
+    lines = [line for line in body.split(b"\n") if line.strip()]
+    if usual:
+        body = b"\n".join([_completed(line, usual) for line in lines])
+    return Given(body, len(lines))
 
 
 def _completed(line: bytes, usual: dict[str, str]) -> bytes:
@@ -76,7 +78,8 @@ def _csv(body: bytes, defaults: Mapping[str, Any], compiled: Compiled | None) ->
         raise _refused(
             "broken_csv", f"CSV 无法解析：第 {reader.line_num} 行", f"line {reader.line_num}: {error}"
         ) from None
-    return Given(rows, {} if encoding == "utf-8" else {"encoding": encoding})
+    note = {} if encoding == "utf-8" else {"encoding": encoding}
+    return Given(b"\n".join(rows), len(rows), note)
 
 
 def _decoded(body: bytes) -> tuple[str, str]:

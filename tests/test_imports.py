@@ -13,11 +13,16 @@ from typing import Any
 
 import pytest
 
+from node.chunks import Result, read_chunk, store_chunk
 from node.runtime import Node, reading
-from node.store import prefixes
+from node.store import imports, prefixes
+from node.writing import Change, change
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 CSV = {"Content-Type": "text/csv"}
+
+
+USUAL = "https://example.com/a"
 
 
 class Import:
@@ -25,6 +30,7 @@ class Import:
 
     def __init__(self, client: Any, firm: Any) -> None:
         self.client, self.firm, self.id = client, firm, ""
+        self.item: dict[str, Any] = {}  # attributes of items in LOT-1; without them rows hold a plain value
 
     async def begin(self, **options: Any) -> Import:
         answer = await self.client.post("/api/v1/imports", json=options, headers=self.firm.headers)
@@ -49,7 +55,20 @@ class Import:
         route = f"/api/v1/imports/{self.id}/errors?format={form}"
         return str((await self.client.get(route, headers=self.firm.headers)).text)
 
-    def rows(self, first: int, count: int, text: str = "https://example.com/a", prefix: str = "") -> bytes:
+    def rows(self, first: int, count: int, text: str = USUAL, prefix: str = "") -> bytes:
+        if self.item:
+            own = self.item | ({} if text == USUAL else {"ssc_pct": 9.9})
+            return "\n".join(
+                json.dumps(
+                    {
+                        "handle": f"{prefix or self.firm.prefix}/IMP-{n:06d}",
+                        "lot": f"{prefix or self.firm.prefix}/LOT-1",
+                        "attributes": own,
+                    },
+                    ensure_ascii=False,
+                )
+                for n in range(first, first + count)
+            ).encode()
         lines = [
             json.dumps(
                 {
@@ -62,16 +81,23 @@ class Import:
         return "\n".join(lines).encode()
 
 
-@pytest.fixture
-async def given(client: Any, make_firm: Any) -> Import:
-    return await Import(client, await make_firm()).begin()
+@pytest.fixture(params=["plain", "in a lot"])
+async def given(client: Any, make_firm: Any, examples: Any, request: pytest.FixtureRequest) -> Import:
+    """Plain rows are judged one by one; items of a lot are what the codec decodes and COPY carries."""
+    found = await Import(client, await make_firm()).begin()
+    if request.param != "plain":
+        await lot_of(found, examples)
+        found.item = {k: v for k, v in examples["pear"]["item"].items() if isinstance(v, (int, float))}
+        found.item["carton_id"] = "CARTON-1"
+    return found
 
 
 async def created(node: Node, given: Import) -> int:
+    """How many rows the counters say, the lot not among them."""
     async with reading(node) as conn:
         prefix = await prefixes.fetch(conn, given.firm.prefix)
         assert prefix is not None
-        return (await prefixes.totals(conn, prefix.id))[0]
+        return (await prefixes.totals(conn, prefix.id))[0] - bool(given.item)
 
 
 def summary(answer: Any) -> tuple[int, int, int, int]:
@@ -233,7 +259,9 @@ async def test_nul_and_lone_surrogates_in_the_middle(given: Import) -> None:
     body = b"\n".join(
         [
             given.rows(0, 10),
-            given.rows(10, 1, "a\0b"),
+            json.dumps(
+                {"handle": f"{given.firm.prefix}/N", "values": [{"index": 1, "type": "URL", "data": "a\0b"}]}
+            ).encode(),
             b'{"handle": "' + given.firm.prefix.encode() + b'/S\\ud800"}',
             b'{"handle": "' + given.firm.prefix.encode() + b'/T\xed\xa0\x80"}',
             b"\xff\xfe\x00",
@@ -275,3 +303,51 @@ async def test_errors_as_csv_are_no_formulas(given: Import) -> None:
     lines = list(csv.DictReader(io.StringIO((await given.errors("csv")).removeprefix("\ufeff"))))
     assert lines
     assert not [cell for line in lines for cell in line.values() if cell.startswith(("=", "+", "-", "@"))]
+
+
+async def test_items_of_a_lot_go_by_copy(node: Node, client: Any, make_firm: Any, examples: Any) -> None:
+    """All of these rows are sure, and COPY straight into the table takes them while nothing stands in the way."""
+    given = await Import(client, await make_firm()).begin()
+    await lot_of(given, examples)
+    given.item = {k: v for k, v in examples["pear"]["item"].items() if isinstance(v, (int, float, str))}
+    chunk = await read_chunk(node, given.rows(0, 50), "")
+    assert chunk.sure is not None
+    assert (len(chunk.sure.order), chunk.slow.count, chunk.count) == (50, 0, 50)
+    await given.put(0, given.rows(0, 50))
+    async with reading(node) as conn:
+        assert (await imports.fetch(conn, given.id))["staging"] is False
+    assert summary(await given.put(1, given.rows(49, 10))) == (9, 1, 0, 0)
+    async with reading(node) as conn:
+        assert (await imports.fetch(conn, given.id))["staging"] is True
+
+
+async def test_a_lot_that_changes_while_its_rows_are_on_the_way(
+    node: Node, client: Any, make_firm: Any, examples: Any
+) -> None:
+    """The rows were held against the lot as it was; where it is another now they are judged again."""
+    given = await Import(client, await make_firm()).begin()
+    await lot_of(given, examples)
+    given.item = {k: v for k, v in examples["pear"]["item"].items() if isinstance(v, (int, float, str))}
+    chunk = await read_chunk(node, given.rows(0, 20), "")
+    path = f"/api/v1/handles/{given.firm.prefix}/LOT-1"
+    changed = await client.patch(
+        path, json={"attributes": {"brand": "梨都"}}, headers=given.firm.headers | {"If-Match": "*"}
+    )
+    assert changed.status_code == 200, changed.text
+
+    async def work(doing: Change) -> Result:
+        return await store_chunk(node, doing.conn, given.firm.identity, chunk, {"staging": False, "check_only": False})
+
+    result = await change(node, work)
+    assert result.counts == {"created": 20}
+    recalled = await client.post(
+        f"/api/v1/lots/{given.firm.prefix}/LOT-1:recall", json={"reason": "x"}, headers=given.firm.headers
+    )
+    assert recalled.status_code == 200
+    late = await read_chunk(node, given.rows(20, 5), "")
+    after = await change(
+        node,
+        lambda doing: store_chunk(node, doing.conn, given.firm.identity, late, {"staging": False, "check_only": False}),
+    )
+    assert after.counts == {"rejected": 5}
+    assert {outcome.error.code for outcome in after.errors if outcome.error} == {"unknown_lot"}

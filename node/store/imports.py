@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 
+import handle_codec
+from handle_codec.columns import RowBatch
+from handle_codec.rows import COPY_HEADER, COPY_TRAILER
+from handle_codec.twin import copy_rows
+from node.model import SHARDS, Prefix
 from node.runtime import Connection, ReadConnection
-from node.store.handles import NewRow
 
 _INSERT = """
     INSERT INTO import (id, registrant_id, name, prefix, template, lot, check_only, atomic, actor)
@@ -71,7 +75,8 @@ _FROM_STAGE = f"""
     ON CONFLICT (shard, prefix_id, suffix) DO NOTHING
     RETURNING suffix
 """
-_CLEAR_STAGE = "TRUNCATE import_stage"
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # of PostgreSQL
+_SLICE = 4096  # rows of a COPY at a time: a few milliseconds
 
 
 @dataclass(slots=True, frozen=True)
@@ -162,37 +167,50 @@ async def errors(conn: ReadConnection, import_id: str, after: tuple[int, int, in
     return await conn.fetch(_ERRORS, import_id, *after, limit)
 
 
-def _records(prefix_id: int, rows: Sequence[NewRow]) -> list[tuple[Any, ...]]:
-    """In key order: the index grows at its end, and two chunks that share handles cannot deadlock."""
-    now = datetime.now(UTC)
-    ordered = sorted(rows, key=lambda row: (row.shard, row.suffix.encode()))
-    return [
-        (now, now, prefix_id, r.template_id, 1, r.shard, r.kind, 1, r.suffix, r.lot, r.content, "", "") for r in ordered
-    ]
+def shard_of(prefix: Prefix, suffix: str) -> int:
+    return handle_codec.shard_of(suffix, prefix.home, prefix.spread)
 
 
-async def copy_straight(conn: Connection, prefix_id: int, rows: Sequence[NewRow]) -> bool:
+async def _binary(
+    batch: RowBatch, order: memoryview, prefix_id: int, template_id: int, stamp: datetime
+) -> AsyncIterator[bytes]:
+    """The rows in PostgreSQL's binary COPY format, a few thousand at a time."""
+    micros = (stamp - _EPOCH) // timedelta(microseconds=1)
+    yield COPY_HEADER
+    for first in range(0, len(order), _SLICE):
+        count = min(_SLICE, len(order) - first)
+        yield copy_rows(batch, order, prefix_id, template_id, micros, first, count)
+    yield COPY_TRAILER
+
+
+async def copy_straight(
+    conn: Connection, batch: RowBatch, order: memoryview, prefix_id: int, template_id: int, stamp: datetime
+) -> bool:
     """COPY into the table itself, in a savepoint; False, and nothing stored, where anything stood in the way.
 
     Any error of the try means that: a duplicate is a unique violation here, but an internal error on Citus. What is
     wrong with the connection itself is not of the try, and goes on up.
     """
     raw: Any = conn
+    source = _binary(batch, order, prefix_id, template_id, stamp)
     try:
         async with raw.transaction():
-            await raw.copy_records_to_table("handle", records=_records(prefix_id, rows), columns=_COLUMNS)
-    except asyncpg.PostgresConnectionError:
+            await raw.copy_to_table("handle", source=source, format="binary", columns=_COLUMNS)
+    except (asyncpg.PostgresConnectionError, asyncpg.QueryCanceledError):
         raise
     except asyncpg.PostgresError:
         return False
     return True
 
 
-async def copy_staged(conn: Connection, prefix_id: int, rows: Sequence[NewRow]) -> set[str]:
+async def copy_staged(
+    conn: Connection, batch: RowBatch, order: memoryview, prefix: Prefix, template_id: int, stamp: datetime
+) -> set[str]:
     """COPY into a temporary table, then what is new from there; returns the suffixes of the new ones."""
     raw: Any = conn
     await conn.execute(_MAKE_STAGE)
-    await raw.copy_records_to_table("import_stage", records=_records(prefix_id, rows), columns=_COLUMNS)
-    stored = await conn.fetch(_FROM_STAGE, sorted({row.shard for row in rows}))
-    await conn.execute(_CLEAR_STAGE)
+    source = _binary(batch, order, prefix.id, template_id, stamp)
+    await raw.copy_to_table("import_stage", source=source, format="binary", columns=_COLUMNS)
+    shards = sorted((prefix.home + k) % SHARDS for k in range(prefix.spread))
+    stored = await conn.fetch(_FROM_STAGE, shards)
     return {record["suffix"] for record in stored}
