@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from node import catalogue, metrics
+from node import catalogue, metrics, sheets
 from node.chunks import Chunk, Result, read_chunk, store_chunk
 from node.drafts import decoded, issued_handle
 from node.errors import (
@@ -32,7 +32,6 @@ from node.errors import (
 from node.model import Identity
 from node.registration import Outcome
 from node.runtime import Connection, Node, reading
-from node.sheets import rows_of
 from node.store import imports as store
 from node.store.imports import ErrorLine
 from node.writing import Change, Claim, change
@@ -40,7 +39,6 @@ from node.writing import Change, Claim, change
 MAX_CHUNK_ROWS = 50_000
 MAX_CHUNK_BYTES = 64 * 1024 * 1024  # inflated
 _SHOWN_ERRORS = 100  # of a chunk, in its answer; all of them under /errors
-_FORMULA = frozenset("=+-@\t\r'")
 _SHOWN = ("row", "handle", "outcome", "field", "code", "detail")
 _OUTCOMES = ("created", "unchanged", "conflict", "rejected")
 
@@ -124,10 +122,12 @@ async def put_chunk(
     number was used for another body, ImportClosed after :commit, ImportRefused for a body that is not one of rows."""
     async with reading(node) as conn:
         found = await _own(conn, identity, import_id)
-        compiled = (await catalogue.by_name(node, found["template"], conn))[1] if found["template"] else None
+        names = [found["template"]] if found["template"] else sheets.templates_in(body) if form == "csv" else []
+        templates = [(await catalogue.by_name(node, name, conn))[1].template for name in names]
+    fields = {f.code: f for template in reversed(templates) for f in template.fields}
     digest = hashlib.sha256(body).digest()
     async with slots(node).one():
-        given = await asyncio.to_thread(rows_of, body, form, found, compiled, MAX_CHUNK_ROWS)
+        given = await asyncio.to_thread(sheets.rows_of, body, form, found, fields, MAX_CHUNK_ROWS)
         keep = gzip.compress(given.body, 1) if found["atomic"] and not found["check_only"] else None
         chunk = None if keep else await read_chunk(node, given.body, found["template"])
 
@@ -224,11 +224,6 @@ async def state(node: Node, identity: Identity, import_id: str) -> dict[str, Any
         "missing": missing(arrived, arrived[-1] + 1 if arrived else 0),
     }
     return document | totals
-
-
-def safe_cell(value: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula: a quote before what begins like one. Reading takes it off."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in _FORMULA else value
 
 
 def missing(arrived: Sequence[int], count: int) -> list[int]:

@@ -27,7 +27,7 @@ from node.errors import (
     UnknownPrefix,
 )
 from node.minted_rows import MintedRows
-from node.model import Identity, Kind, Prefix, PrefixStatus, Row, Status
+from node.model import Identity, Interval, Kind, Prefix, PrefixStatus, Row, Status
 from node.records import pack, unpack
 from node.runtime import Connection, Node
 from node.store import handles, prefixes
@@ -164,7 +164,7 @@ async def _register_under(
         try:
             if number in refused:
                 raise refused[number]
-            new[number] = await _checked(node, conn, prefix, draft, lots, kind)
+            new[number] = await _checked(node, conn, prefix, draft, lots, kind, known.intervals.get(number))
         except NodeError as error:
             outcomes[number] = Outcome(number, draft.handle, "rejected", error=error)
     await _store(conn, prefix, new, known, insert, outcomes)
@@ -182,7 +182,13 @@ async def fetch_lots(conn: Connection, prefix: Prefix, suffixes: set[str]) -> di
 
 
 async def _checked(
-    node: Node, conn: Connection, prefix: Prefix, draft: Draft, lots: dict[str, Row], kind: Kind
+    node: Node,
+    conn: Connection,
+    prefix: Prefix,
+    draft: Draft,
+    lots: dict[str, Row],
+    kind: Kind,
+    interval: Interval | None = None,
 ) -> NewRow:
     """The draft as a row to store, valid by its template together with what its lot gives it."""
     if kind == Kind.LOT and draft.lot:
@@ -191,7 +197,9 @@ async def _checked(
     if draft.lot and lot is None:
         raise UnknownLot.of(RowError("lot", "unknown_lot", "没有此批次", "no such lot"), lot=draft.lot)
     template_id, compiled = await template_of(node, conn, draft.template, lot, draft.lot)
-    attributes = checked_attributes(compiled, draft.attributes, lot, kind)
+    # A registered serial without a row has no attributes of its own, whatever the template asks of rows.
+    empty = interval is not None and interval.counted and bytes(draft.attributes).strip() == b"{}"
+    attributes = {} if empty else checked_attributes(compiled, draft.attributes, lot, kind)
     return NewRow(
         shard=handle_codec.shard_of(draft.suffix, prefix.home, prefix.spread),
         suffix=draft.suffix,

@@ -13,14 +13,13 @@ import orjson
 
 from node.errors import ImportRefused, RowError
 from node.fields import Field
-from node.templates import Compiled
 
 _OWN = frozenset({"handle", "suffix", "lot", "template", "values"})
 _WORDS = {"标识": "handle", "后缀": "suffix", "批次": "lot", "模板": "template"}
 _YES, _NO = frozenset({"true", "是", "1", "yes"}), frozenset({"false", "否", "0", "no"})
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,17})?")
 _SLASHED = re.compile(r"([0-9]{4})[/.]([0-9]{1,2})[/.]([0-9]{1,2})")
-_GUARDED = re.compile(r"'(?=[=+\-@'\t\r])")  # what an export puts before a text that a spreadsheet would run
+_FORMULA = frozenset("=+-@\t\r'")  # a spreadsheet runs, or eats, a text that begins so
 _LIST = re.compile(r"\s*[;；]\s*")
 
 
@@ -37,10 +36,29 @@ def _refused(code: str, zh: str, en: str, where: str = "") -> ImportRefused:
     return ImportRefused.of(RowError(where, code, zh, en), reason=en, reason_zh=zh)
 
 
-def rows_of(body: bytes, form: str, defaults: Mapping[str, Any], compiled: Compiled | None, most: int) -> Given:
-    """Read a chunk; `defaults` are the import's prefix, template and lot. Raises ImportRefused for a body that holds
-    no rows that could be told apart: a wrong header, an unknown encoding, too many rows."""
-    given = _csv(body, defaults, compiled) if form == "csv" else _ndjson(body, defaults)
+def templates_in(body: bytes) -> list[str]:
+    """Names in the template column of a CSV, where it has one; at most ten."""
+    text, _ = _decoded(body)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
+    try:
+        header = [_WORDS.get(cell.strip(), cell.strip()) for cell in next(reader, [])]
+        if "template" not in header:
+            return []
+        at = header.index("template")
+        names = dict.fromkeys(cells[at].strip() for cells in reader if len(cells) > at)
+    except csv.Error:
+        return []  # rows_of says what is wrong
+    return [name for name in names if name][:10]
+
+
+def _delimiter(text: str) -> str:
+    return max(",;\t", key=text[:4096].split("\n", 1)[0].count)
+
+
+def rows_of(body: bytes, form: str, defaults: Mapping[str, Any], fields: Mapping[str, Field], most: int) -> Given:
+    """Read a chunk; `defaults` are the import's prefix, template and lot, `fields` its templates' by code. Raises
+    ImportRefused for a body whose rows cannot be told apart: a wrong header, an unknown encoding, too many rows."""
+    given = _csv(body, defaults, fields) if form == "csv" else _ndjson(body, defaults)
     if not given.count:
         raise _refused("empty", "没有数据行", "there are no rows")
     if given.count > most:
@@ -66,13 +84,11 @@ def _completed(line: bytes, usual: dict[str, str]) -> bytes:
     return orjson.dumps(usual | row) if isinstance(row, dict) else line
 
 
-def _csv(body: bytes, defaults: Mapping[str, Any], compiled: Compiled | None) -> Given:
+def _csv(body: bytes, defaults: Mapping[str, Any], fields: Mapping[str, Field]) -> Given:
     text, encoding = _decoded(body)
-    sample = text[:4096].split("\n", 1)[0]
-    delimiter = max(",;\t", key=sample.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
     try:
-        header = _header(next(reader, []), defaults, compiled)
+        header = _header(next(reader, []), defaults, fields)
         rows = list(_rows(reader, header, defaults))
     except csv.Error as error:
         raise _refused(
@@ -108,9 +124,10 @@ def _is(body: bytes, encoding: str) -> bool:
     return True
 
 
-def _header(cells: list[str], defaults: Mapping[str, Any], compiled: Compiled | None) -> list[tuple[str, Field | None]]:
+def _header(
+    cells: list[str], defaults: Mapping[str, Any], fields: Mapping[str, Field]
+) -> list[tuple[str, Field | None]]:
     """(name, field) of each column; raises ImportRefused naming what is wrong with the header."""
-    fields = {f.code: f for f in compiled.template.fields} if compiled else {}
     labels = {label: f for f in fields.values() for label in (f.zh, f.code)}
     columns: list[tuple[str, Field | None]] = []
     for cell in cells:
@@ -118,7 +135,7 @@ def _header(cells: list[str], defaults: Mapping[str, Any], compiled: Compiled | 
         word = _WORDS.get(name, name)
         known = labels.get(name)
         if word not in _OWN and known is None:
-            hint = "" if compiled else "（须给出模板）"
+            hint = "" if fields else "（须给出模板）"
             raise _refused("unknown_column", f"未知列“{name}”{hint}", f"unknown column {name!r}", name[:64])
         columns.append((word if word in _OWN else known.code if known else "", known if word not in _OWN else None))
     names = [name for name, _ in columns]
@@ -144,7 +161,7 @@ def _row(cells: list[str], header: list[tuple[str, Field | None]], defaults: Map
     row: dict[str, Any] = {name: defaults[name] for name in ("template", "lot") if defaults[name]}
     attributes: dict[str, Any] = {}
     for (name, spec), cell in zip(header, cells, strict=False):
-        text = _GUARDED.sub("", cell.strip(), count=1) if cell[:1] == "'" else cell.strip()
+        text = read_cell(cell)
         if not text:
             continue
         if spec is not None:
@@ -163,6 +180,35 @@ def _row(cells: list[str], header: list[tuple[str, Field | None]], defaults: Map
     return orjson.dumps(row, option=orjson.OPT_PASSTHROUGH_SUBCLASS) if _encodable(row) else b"not UTF-8"
 
 
+def read_cell(cell: str) -> str:
+    """The text of a cell, without the quote that `safe_cell` put before it."""
+    return cell[1:] if cell[:1] == "'" and _needs_guard(cell[1:]) else cell.strip()
+
+
+def _needs_guard(text: str) -> bool:
+    return text[:1] in _FORMULA or text != text.strip()
+
+
+def safe_cell(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula: a quote before what begins like one. Reading takes it off."""
+    return f"'{text}" if text and _needs_guard(text) else text
+
+
+def cell_of(value: Any) -> str:
+    """A value as a cell that `value_of` reads back."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return orjson.dumps(value).decode()
+    if isinstance(value, list) and all(isinstance(v, str) and not set(v) & set(";；[") for v in value):
+        return safe_cell(";".join(value))
+    if isinstance(value, (list, dict)):
+        return orjson.dumps(value).decode()
+    return safe_cell(str(value))
+
+
 def _encodable(row: Any) -> bool:
     return not re.search("[\ud800-\udfff]", repr(row)) if isinstance(row, dict) else True
 
@@ -170,6 +216,8 @@ def _encodable(row: Any) -> bool:
 def value_of(spec: Field, text: str) -> Any:
     """A cell as the template's type; what does not fit stays text, so that the row is refused by its field."""
     if spec.type == "T":
+        return _json(text)
+    if spec.list and text.startswith("["):
         return _json(text)
     if spec.list:
         return [part for part in _LIST.split(text) if part]

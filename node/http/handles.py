@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
-from node import catalogue, listing, publishing, revision
+from node import catalogue, export, listing, publishing, revision
 from node.access import require_scope
 from node.drafts import raw_rows
-from node.errors import TooManyRows
+from node.errors import BadRequest, TooManyRows
 from node.http import problems
 from node.http.requests import (
     Enterprise,
@@ -182,6 +182,25 @@ async def list_handles(
     limit = max(1, min(limit, listing.MAX_PAGE))
     listed, following = await listing.page(node_of(request), identity, prefix, after, limit)
     return json_response({"handles": listed, "next": following})
+
+
+@router.get("/prefixes/{prefix}/export", tags=["handles"])
+async def export_handles(
+    request: Request, identity: Enterprise, prefix: str, kind: str = "items", format: str = "ndjson"
+) -> Response:
+    """All handles of a prefix as rows that an import takes again: NDJSON or CSV, `kind` items or lots."""
+    if kind not in ("items", "lots") or format not in ("ndjson", "csv"):
+        raise BadRequest.of(reason="kind is items or lots, format ndjson or csv", reason_zh="kind 或 format 有误")
+    node = node_of(request)
+    found = await export.check(node, identity, prefix)
+    wanted = Kind.ITEM if kind == "items" else Kind.LOT
+    stream = export.sheet(node, found, wanted) if format == "csv" else export.ndjson(node, found, wanted)
+    headers = {
+        "Content-Disposition": f'attachment; filename="{prefix}-{kind}.{format}"',
+        "Cache-Control": "private, no-store",
+    }
+    media = "text/csv; charset=utf-8" if format == "csv" else "application/x-ndjson"
+    return StreamingResponse(stream, headers=headers, media_type=media)
 
 
 @router.get("/templates", tags=["templates"])

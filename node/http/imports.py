@@ -14,7 +14,7 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
-from node import imports
+from node import imports, sheets
 from node.access import require_scope
 from node.errors import BadRequest, BodyTooLarge, WrongContentType
 from node.http.requests import Enterprise, claim_of, json_response, node_of, read_body, read_json
@@ -130,5 +130,5 @@ async def _csv(found: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
     yield ("\ufeff" + ",".join(columns) + "\r\n").encode()
     async for error in found:
         line = io.StringIO()
-        csv.writer(line).writerow([imports.safe_cell(error[name]) for name in columns])
+        csv.writer(line).writerow([sheets.cell_of(error[name]) for name in columns])
         yield line.getvalue().encode()

@@ -65,6 +65,10 @@ _HAS_ITEMS = """
     SELECT EXISTS (SELECT FROM handle WHERE shard = ANY ($1::smallint[]) AND prefix_id = $2 AND lot = $3)
 """
 
+_TEMPLATES = """
+    SELECT DISTINCT template_id FROM handle WHERE shard = ANY ($1::smallint[]) AND prefix_id = $2 ORDER BY template_id
+"""
+
 _HISTORY = f"""
     SELECT {_ROW}, h.actor FROM handle_history h
      WHERE h.shard = $1 AND h.prefix_id = $2 AND h.suffix = $3 ORDER BY h.version
@@ -162,6 +166,11 @@ async def page(
 
 async def has_items(conn: ReadConnection, shards: Sequence[int], prefix_id: int, lot: str) -> bool:
     return bool(await conn.fetchval(_HAS_ITEMS, shards, prefix_id, lot))
+
+
+async def templates_of(conn: ReadConnection, shards: Sequence[int], prefix_id: int) -> list[int]:
+    """Ids of the templates that a prefix's handles have, 0 for none."""
+    return [record["template_id"] for record in await conn.fetch(_TEMPLATES, shards, prefix_id)]
 
 
 async def history(conn: ReadConnection, shard: int, prefix_id: int, suffix: str) -> list[tuple[Row, str]]:
