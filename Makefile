@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench bench-bulk bench-codec fuzz sanitize loadtest clean
+.PHONY: help run test test-kill lint bench bench-bulk bench-codec fuzz sanitize loadtest clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -23,6 +23,9 @@ run: $(STAMP) ## a whole node with demo data on http://127.0.0.1:8000
 
 test: lint ## lint, types and every test, on real PostgreSQL and Valkey
 	$(BIN)/python -m pytest
+
+test-kill: $(STAMP) ## an import killed 200 times at seeded instants
+	IMPORT_KILLS=200 $(BIN)/python -m pytest tests/test_import_kill.py
 
 lint: $(STAMP) ## ruff, mypy and the import rules
 	$(BIN)/ruff check .

@@ -47,6 +47,7 @@ _AWAY = (
     asyncpg.QueryCanceledError,
     asyncpg.LockNotAvailableError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what asyncpg says when a session ends in the middle of a COPY
     ConnectionError,
     OSError,
     TimeoutError,

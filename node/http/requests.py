@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 import orjson
 from fastapi import Depends, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Scope
 
@@ -52,10 +53,13 @@ async def read_body(request: Request, limit: int) -> bytes:
     if length.isdigit() and int(length) > limit:
         raise BodyTooLarge.of(limit=limit)
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > limit:
-            raise BodyTooLarge.of(limit=limit)
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > limit:
+                raise BodyTooLarge.of(limit=limit)
+    except ClientDisconnect:  # nobody reads the answer; it is no fault of ours to be logged as one
+        raise BadRequest.of(reason="the body ended early", reason_zh="请求体不完整") from None
     return bytes(body)
 
 

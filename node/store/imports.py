@@ -76,6 +76,12 @@ _FROM_STAGE = f"""
     RETURNING suffix
 """
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # of PostgreSQL
+_NOT_OF_THE_TRY = (
+    asyncpg.PostgresConnectionError,  # class 08
+    asyncpg.OperatorInterventionError,  # 57: the session or the server was ended, the statement cancelled
+    asyncpg.InsufficientResourcesError,  # 53
+    asyncpg.TransactionRollbackError,  # 40: a deadlock lost; the whole transaction is done again
+)
 _SLICE = 4096  # rows of a COPY at a time: a few milliseconds
 
 
@@ -188,15 +194,15 @@ async def copy_straight(
 ) -> bool:
     """COPY into the table itself, in a savepoint; False, and nothing stored, where anything stood in the way.
 
-    Any error of the try means that: a duplicate is a unique violation here, but an internal error on Citus. What is
-    wrong with the connection itself is not of the try, and goes on up.
+    Any error of the try means that: a duplicate is a unique violation here, but an internal error on Citus. A session
+    that ended, a full disk, a deadlock are not of the try, and go on up.
     """
     raw: Any = conn
     source = _binary(batch, order, prefix_id, template_id, stamp)
     try:
         async with raw.transaction():
             await raw.copy_to_table("handle", source=source, format="binary", columns=_COLUMNS)
-    except (asyncpg.PostgresConnectionError, asyncpg.QueryCanceledError):
+    except _NOT_OF_THE_TRY:
         raise
     except asyncpg.PostgresError:
         return False
