@@ -22,7 +22,10 @@ _NONE = 0xFFFFFFFF
 @dataclass(frozen=True)
 class FieldPlan:
     """One attribute: texts have `least` to `most` characters, numbers lie in `low` to `high`; `words` are an
-    enumeration, or what a text may be instead of passing its check."""
+    enumeration, or what a text may be instead of passing its check.
+
+    `automaton` narrows a text that is no such word: 256 next states for each state, by byte; state 0 is dead, 1 the
+    first, and the text may end where the state behind a quote is not 0."""
 
     code: str
     kind: str
@@ -31,6 +34,13 @@ class FieldPlan:
     low: float = 0.0
     high: float = 0.0
     words: tuple[str, ...] = ()
+    automaton: bytes = b""
+
+    @property
+    def makes_sense(self) -> bool:
+        states, rest = divmod(len(self.automaton), 256)
+        fits = not rest and states != 1 and max(self.automaton, default=-1) < states
+        return self.kind in KINDS and bool(_CODE.fullmatch(self.code)) and fits and not math.isnan(self.low + self.high)
 
 
 @dataclass(frozen=True)
@@ -84,7 +94,7 @@ class RowPlan:
         if not 0 <= self.home < 1024 or self.spread not in {1 << n for n in range(11)}:
             raise ValueError(f"home {self.home} or spread {self.spread} is out of range")
         for field in self.fields:
-            if field.kind not in KINDS or not _CODE.fullmatch(field.code) or math.isnan(field.low + field.high):
+            if not field.makes_sense:
                 raise ValueError(f"field {field.code!r} makes no sense")
         for lot in self.lots:
             named = {c for b in lot.bounds for c in (b.code, b.without) if c}
@@ -134,7 +144,8 @@ class _Program:
 
     def _field(self, field: FieldPlan) -> bytes:
         words, code = self._spans(field.words), self._text(f'"{field.code}":')
-        numbers = (KINDS.index(field.kind), field.least, field.most, words, len(field.words), 0)
+        automaton = self._put(field.automaton) if field.automaton else 0
+        numbers = (KINDS.index(field.kind), field.least, field.most, words, len(field.words), automaton)
         return struct.pack("=2d8I", field.low, field.high, *code, *numbers)
 
     def _lot(self, lot: LotPlan) -> bytes:

@@ -1,6 +1,8 @@
-"""A buffer of lines to columns. Memory is asked for as if each line were a sure row; what is not touched costs nothing."""
+"""A buffer of lines to columns. Memory is asked for as if each line were a sure row; what is not touched is free."""
 
-cdef void take_lines(Output* out, const uint8_t* base, const uint8_t* s, Py_ssize_t size, Py_ssize_t limit) noexcept nogil:
+cdef void take_lines(
+    Output* out, const uint8_t* base, const uint8_t* s, Py_ssize_t size, Py_ssize_t limit
+) noexcept nogil:
     cdef Reading row
     cdef const uint8_t* found
     cdef Py_ssize_t at = 0, end, next_, i

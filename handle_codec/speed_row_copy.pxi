@@ -143,7 +143,9 @@ cdef uint8_t* put_head(uint8_t* into, uint32_t prefix, uint32_t template, uint64
     return put32(put32(put32(put32(put32(put32(into, 4), prefix), 4), template), 4), 1)
 
 
-cdef void put_rows(uint8_t* into, const uint8_t* head, const Columns_* c, const uint32_t* order, Py_ssize_t count) noexcept nogil:
+cdef void put_rows(
+    uint8_t* into, const uint8_t* head, const Columns_* c, const uint32_t* order, Py_ssize_t count
+) noexcept nogil:
     cdef Py_ssize_t n
     cdef uint32_t i
     for n in range(count):

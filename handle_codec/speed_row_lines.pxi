@@ -95,6 +95,7 @@ cdef bint keeps(
 ) noexcept nogil:
     """Whether a row with these slots (NULL: absent) is sure by this bound or pair, as pure.rows has it."""
     cdef Text a, b
+    cdef Py_ssize_t tail
     if first == NULL:
         return True
     a = inside(s, first)
@@ -113,7 +114,8 @@ cdef bint keeps(
         return False
     if a.size == 10 or b.size == 10:
         return True
-    return min(a.size, 6) == min(b.size, 6) and memcmp(a.s + a.size - min(a.size, 6), b.s + b.size - min(b.size, 6), min(a.size, 6)) == 0
+    tail = min(a.size, 6)  # the offset; a shorter text has none and is compared whole, as a slice of Python would be
+    return tail == min(b.size, 6) and memcmp(a.s + a.size - tail, b.s + b.size - tail, tail) == 0
 
 
 cdef bint suits(const uint8_t* base, const uint8_t* s, const LotRow* lot, const Reading* row) noexcept nogil:
@@ -161,7 +163,9 @@ cdef inline void write(Output* out, const uint8_t* s, Py_ssize_t size) noexcept 
     out.used += <uint32_t>size
 
 
-cdef void emit(Output* out, const uint8_t* base, const uint8_t* s, Text suffix, const LotRow* lot, const Reading* row) noexcept nogil:
+cdef void emit(
+    Output* out, const uint8_t* base, const uint8_t* s, Text suffix, const LotRow* lot, const Reading* row
+) noexcept nogil:
     """Write a sure row. All of it stands in its line as well, brackets and names included: it is never longer."""
     cdef const PlanHead* plan = <const PlanHead*>base
     cdef const FieldRow* fields = <const FieldRow*>(base + plan.fields)
@@ -188,7 +192,9 @@ cdef void emit(Output* out, const uint8_t* base, const uint8_t* s, Text suffix, 
     out.sure += 1
 
 
-cdef bint take_line(Output* out, const uint8_t* base, const uint8_t* s, Py_ssize_t at, Py_ssize_t end, Reading* row) noexcept nogil:
+cdef bint take_line(
+    Output* out, const uint8_t* base, const uint8_t* s, Py_ssize_t at, Py_ssize_t end, Reading* row
+) noexcept nogil:
     """Emit the line's row if it is sure."""
     cdef const PlanHead* plan = <const PlanHead*>base
     cdef const LotRow* lot

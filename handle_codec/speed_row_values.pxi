@@ -29,7 +29,7 @@ cdef struct FieldRow:  # as plans.py packs it
     uint32_t most
     uint32_t words
     uint32_t word_count
-    uint32_t unused
+    uint32_t automaton  # 0: none
 
 cdef struct Slot:
     uint32_t rank
@@ -123,6 +123,14 @@ cdef bint among(const uint8_t* base, const FieldRow* field, const uint8_t* s, Py
         if word[i].size == size and memcmp(base + word[i].at, s, size) == 0:
             return True
     return False
+
+
+cdef bint accepts(const uint8_t* automaton, const uint8_t* s, Py_ssize_t size) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef uint32_t state = 1
+    for i in range(size):
+        state = automaton[state * 256 + s[i]]
+    return state != 0
 
 
 cdef inline bint all_digits(const uint8_t* s, Py_ssize_t size) noexcept nogil:

@@ -151,7 +151,7 @@ cdef Py_ssize_t value_end(
 ) noexcept nogil:
     """Where the value at `at` ends, its canonical form in the slot; -1: not sure."""
     cdef Py_ssize_t start = at, characters
-    cdef bint blank
+    cdef bint blank, right
     if field.kind == KIND_NUMBER or field.kind == KIND_INTEGER:
         return number_end(field, s, at, end, slot)
     if field.kind == KIND_BOOL:
@@ -174,7 +174,10 @@ cdef Py_ssize_t value_end(
         at = text_end(s, start, end, &characters, &blank)
         if at < 0 or characters < field.least or characters > field.most:
             return -1
-        if not is_right(field.kind, s + start, at - start, blank) and not among(base, field, s + start, at - start):
+        right = is_right(field.kind, s + start, at - start, blank)
+        if right and field.automaton:
+            right = accepts(base + field.automaton, s + start, at - start + 1)  # with the quote
+        if not right and not among(base, field, s + start, at - start):
             return -1
     slot.at, slot.size = <uint32_t>(start - 1), <uint32_t>(at - start + 2)
     return at + 1

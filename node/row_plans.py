@@ -16,6 +16,7 @@ import handle_codec
 from handle_codec.plans import Bound, FieldPlan, LotPlan, Pair, RowPlan
 from node.fields import Field
 from node.model import Prefix
+from node.patterns import automaton
 from node.rule_words import DAY_LENGTH, cells, dates, holds
 from node.rules import Gap, Order, RequiredWhen, WaivedWhen
 from node.templates import Compiled, Template
@@ -59,11 +60,13 @@ def _field_plan(field: Field) -> FieldPlan:
         return FieldPlan(field.code, kind, low=field.bounds[0], high=field.bounds[1])
     if field.type == "E":
         return FieldPlan(field.code, kind, words=field.words)
-    return FieldPlan(field.code, kind, most=field.length if field.is_text else 0, words=field.also)
+    most = field.length if field.is_text else 0
+    table = automaton(field.pattern) if field.pattern and kind != "other" else None
+    return FieldPlan(field.code, kind, most=most, words=field.also, automaton=table or b"")
 
 
 def _kind(field: Field) -> str:
-    if field.list or field.type == "T" or field.pattern:
+    if field.list or field.type == "T" or (field.pattern and not automaton(field.pattern)):
         return "other"
     if field.type == "N":
         return "integer" if field.integer else "number"

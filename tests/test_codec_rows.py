@@ -56,7 +56,7 @@ def test_a_usual_row(codec: Any) -> None:
     assert (batch.unsure, batch.row_count, batch.line_count) == ([], 1, 1)
 
 
-@pytest.mark.parametrize("industry", ["green_food", "home", "pear", "pharma"])
+@pytest.mark.parametrize("industry", ["green_food", "home", "pear", "pharma", "shoes", "textile"])
 def test_the_items_of_industries_are_sure(codec: Any, industry: str) -> None:
     plan = plan_of(INDUSTRIES[industry], PREFIX, {"LOT-1": EXAMPLES[industry]["lot"]})
     assert len(codec.decode_rows(plan, item_line(industry))) == 1

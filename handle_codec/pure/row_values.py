@@ -45,10 +45,18 @@ def value_at(field: FieldPlan, line: bytes, at: int) -> tuple[bytes, int]:
         right = text in field.words
     else:
         right = field.least <= len(text) <= field.most and not _FORBIDDEN.search(text)
-        right = right and (text in field.words or _RIGHT[field.kind](text))
+        right = right and (text in field.words or (_RIGHT[field.kind](text) and _accepts(field.automaton, whole[1:])))
     if not right:
         raise NotSure
     return whole, end
+
+
+def _accepts(automaton: bytes, ended: bytes) -> bool:
+    """Whether the automaton, if there is one, takes the text; the quote behind it asks whether it may end there."""
+    state = 1
+    for byte in ended if automaton else b"":
+        state = automaton[state * 256 + byte]
+    return state != 0
 
 
 def text_of(data: bytes) -> str:
