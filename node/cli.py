@@ -18,6 +18,7 @@ _EXAMPLES = """examples:
   idnode migrate                              apply the migrations to DATABASE_URL
   idnode operator add --login zhao --role admin
   idnode serve --host :: --port 8000 --workers 2
+  idnode register harvest.csv --url http://127.0.0.1:8000 --key iid_... --template pear@1 --check
   idnode audit verify
 """
 
@@ -46,6 +47,21 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--login", required=True)
     add.add_argument("--role", required=True, choices=("reviewer", "auditor", "admin"))
     add.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
+    register = commands.add_parser(
+        "register",
+        help="register the rows of an NDJSON, CSV or XLSX file at a node",
+        description="Uploads a file of any size in chunks; the same command goes on where it stopped. "
+        "Exit status 1: some rows were not taken, see FILE.errors.csv.",
+    )
+    register.add_argument("file", type=Path, metavar="FILE")
+    register.add_argument("--url", required=True, help="address of the node, e.g. http://127.0.0.1:8000")
+    register.add_argument("--key", default=os.environ.get("IDNODE_KEY"), help="API key (or IDNODE_KEY)")
+    register.add_argument("--prefix", default="", help="for files with a column `suffix` instead of `handle`")
+    register.add_argument("--template", default="", help="for rows that name none, e.g. pear@1")
+    register.add_argument("--lot", default="", help="for rows that name none")
+    register.add_argument("--check", action="store_true", help="dry run: check every row, write nothing")
+    register.add_argument("--atomic", action="store_true", help="all rows or none")
+    register.add_argument("--quiet", action="store_true", help="no progress bar")
     audit = commands.add_parser("audit", help="the audit trail")
     audit.add_subparsers(dest="action", required=True).add_parser("verify", help="check the chain of entries")
     return parser
@@ -110,6 +126,30 @@ def _migrate(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _register(arguments: argparse.Namespace) -> int:
+    from node.uploader import Upload, register
+    from node.uploads import UploadError
+
+    if not arguments.key:
+        raise ConfigError("--key or IDNODE_KEY is needed")
+    if not arguments.file.is_file():
+        raise ConfigError(f"{arguments.file} is not a file")
+    options = {name: getattr(arguments, name) for name in ("prefix", "template", "lot", "check", "atomic")}
+    given = {name: value for name, value in options.items() if value}
+    upload = Upload(arguments.file, arguments.url.rstrip("/"), arguments.key, given, arguments.quiet)
+    try:
+        return asyncio.run(register(upload))
+    except UploadError as error:
+        raise ConfigError(str(error)) from None
+    except ExceptionGroup as group:  # of the senders; the first says enough
+        if refused := group.subgroup(UploadError):
+            raise ConfigError(str(refused.exceptions[0])) from None
+        raise
+    except KeyboardInterrupt:
+        print("已中断；同一命令可继续 / interrupted; the same command goes on", file=sys.stderr)
+        raise
+
+
 def _operator(arguments: argparse.Namespace) -> int:
     from node import access
     from node.runtime import close_node, open_node
@@ -150,7 +190,14 @@ def _audit(arguments: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
-_COMMANDS = {"dev": _dev, "serve": _serve, "migrate": _migrate, "operator": _operator, "audit": _audit}
+_COMMANDS = {
+    "dev": _dev,
+    "serve": _serve,
+    "migrate": _migrate,
+    "register": _register,
+    "operator": _operator,
+    "audit": _audit,
+}
 
 if __name__ == "__main__":
     sys.exit(main())
