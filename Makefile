@@ -44,7 +44,7 @@ bench-codec: $(STAMP) ## the compiled codec beside the pure one and biip
 	$(BIN)/python -m loadtest.bench_codec
 
 SECONDS_EACH ?= 60
-fuzz: $(STAMP) ## fuzz the codec, SECONDS_EACH (60) for each of its seven targets
+fuzz: $(STAMP) ## fuzz the codec, SECONDS_EACH (60) for each of its eight targets
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=3.0' # wheels for CPython on Linux
 	$(BIN)/python tests/fuzz_codec.py --seconds $(SECONDS_EACH)
 

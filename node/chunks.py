@@ -19,16 +19,9 @@ from handle_codec.twin import decode_rows, sort_rows
 from node import catalogue
 from node.errors import DuplicateInBatch, NodeError
 from node.model import Identity, Kind, Prefix, Row
+from node.outcomes import Outcome, ReadRows, compare, read_rows
 from node.records import unpack
-from node.registration import (
-    Outcome,
-    ReadRows,
-    compare,
-    fetch_lots,
-    owned_prefix,
-    read_rows,
-    store_rows,
-)
+from node.registration import fetch_lots, owned_prefix, store_rows
 from node.row_plans import plan_of
 from node.runtime import Connection, Node, reading
 from node.store import handles, prefixes

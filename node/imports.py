@@ -23,14 +23,12 @@ from node.drafts import decoded, issued_handle
 from node.errors import (
     ChunkDiffers,
     ImportClosed,
-    ImportIncomplete,
-    ImportRefused,
     NodeError,
     NotFound,
     Unavailable,
 )
 from node.model import Identity
-from node.registration import Outcome
+from node.outcomes import Outcome
 from node.runtime import Connection, Node, reading
 from node.store import imports as store
 from node.store.imports import ErrorLine
@@ -108,7 +106,7 @@ async def begin(node: Node, identity: Identity, body: bytes, claim: Claim | None
     return await change(node, work, claim=claim)
 
 
-async def _own(conn: Any, identity: Identity, import_id: str, *, hold: bool = False) -> Any:
+async def own_import(conn: Any, identity: Identity, import_id: str, *, hold: bool = False) -> Any:
     found = await (store.lock if hold else store.fetch)(conn, import_id)
     if found is None or found["registrant_id"] != identity.registrant_id:
         raise NotFound.of(what=f"import {import_id[:64]}")
@@ -121,7 +119,7 @@ async def put_chunk(
     """Take chunk `number` (`form`: ndjson or csv); its rows resolve when this returns. Raises ChunkDiffers where the
     number was used for another body, ImportClosed after :commit, ImportRefused for a body that is not one of rows."""
     async with reading(node) as conn:
-        found = await _own(conn, identity, import_id)
+        found = await own_import(conn, identity, import_id)
         names = [found["template"]] if found["template"] else sheets.templates_in(body) if form == "csv" else []
         templates = [(await catalogue.by_name(node, name, conn))[1].template for name in names]
     fields = {f.code: f for template in reversed(templates) for f in template.fields}
@@ -132,7 +130,7 @@ async def put_chunk(
         chunk = None if keep else await read_chunk(node, given.body, found["template"])
 
         async def work(doing: Change) -> dict[str, Any]:
-            own = await _own(doing.conn, identity, import_id)
+            own = await own_import(doing.conn, identity, import_id)
             old = await store.chunk(doing.conn, import_id, number)
             if old is None and own["committed_at"] is not None:
                 raise ImportClosed.of(id=import_id)
@@ -142,8 +140,8 @@ async def put_chunk(
                 return await _as_before(doing.conn, import_id, old, digest)
             if chunk is None:
                 return {"chunk": number, "rows": given.count, "state": "kept", "errors": []}
-            result = await _stored(node, doing.conn, identity, own, chunk)
-            return await _settle(doing.conn, import_id, number, chunk.count, result) | given.note
+            result = await stored(node, doing.conn, identity, own, chunk)
+            return await settle(doing.conn, import_id, number, chunk.count, result) | given.note
 
         answer = await change(node, work)
     for name in _OUTCOMES:
@@ -169,7 +167,7 @@ def _shown(record: Any) -> dict[str, Any]:
     return {key: record[key] for key in _SHOWN}
 
 
-async def _stored(node: Node, conn: Connection, identity: Identity, own: Any, chunk: Chunk) -> Result:
+async def stored(node: Node, conn: Connection, identity: Identity, own: Any, chunk: Chunk) -> Result:
     """What becomes of the rows; a check's are stored in a savepoint that is taken back."""
     if not own["check_only"]:
         return await store_chunk(node, conn, identity, chunk, own)
@@ -187,7 +185,7 @@ class _TakeBack(Exception):
     pass
 
 
-async def _settle(conn: Connection, import_id: str, number: int, rows: int, result: Result) -> dict[str, Any]:
+async def settle(conn: Connection, import_id: str, number: int, rows: int, result: Result) -> dict[str, Any]:
     counts = {name: result.counts[name] for name in _OUTCOMES}
     lines = [line for outcome in result.errors if outcome.error for line in _lines(outcome, outcome.error)]
     await store.settle(conn, import_id, number, [rows, *counts.values()])
@@ -210,7 +208,7 @@ def _lines(outcome: Outcome, error: NodeError) -> list[ErrorLine]:
 async def state(node: Node, identity: Identity, import_id: str) -> dict[str, Any]:
     """Where an import stands: chunks that arrived and that are missing before the last one, and the sums."""
     async with reading(node) as conn:
-        found = await _own(conn, identity, import_id)
+        found = await own_import(conn, identity, import_id)
         arrived = await store.numbers(conn, import_id)
         totals = await store.totals(conn, import_id)
     document = {
@@ -248,63 +246,12 @@ async def listed(node: Node, identity: Identity, limit: int = 100) -> list[dict[
     ]
 
 
-class Closing(msgspec.Struct, forbid_unknown_fields=True):
-    """What :commit takes: how many chunks were sent, and how many rows where the sender counted them."""
-
-    chunks: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
-    rows: Annotated[int, msgspec.Meta(ge=0)] | None = None
-
-
-_closing = msgspec.json.Decoder(Closing)
-
-
-async def commit(node: Node, identity: Identity, import_id: str, body: bytes) -> dict[str, Any]:
-    """Close the ledger; an atomic import's rows are stored now, all or none. Raises ImportIncomplete with the missing
-    chunks. Closing again answers the same."""
-    form: Closing = decoded(_closing, body)
-
-    async def work(doing: Change) -> None:
-        own = await _own(doing.conn, identity, import_id, hold=True)
-        arrived = await store.numbers(doing.conn, import_id)
-        if gaps := missing(arrived, form.chunks):
-            raise ImportIncomplete.of(missing=", ".join(map(str, gaps)), id=import_id)
-        if len(arrived) > form.chunks:
-            raise ImportIncomplete.of(missing=f"— {len(arrived)} > {form.chunks}", id=import_id)
-        if own["committed_at"] is not None:
-            return
-        if own["atomic"] and not own["check_only"]:
-            for number in arrived:
-                await _apply(node, doing.conn, identity, own, number)
-        totals = await store.totals(doing.conn, import_id)
-        if form.rows is not None and form.rows != totals["rows"]:
-            raise ImportRefused.of(reason=f"{form.rows} rows sent, {totals['rows']} arrived", reason_zh="行数不符")
-        await store.commit(doing.conn, import_id)
-
-    async with slots(node).one():
-        await change(node, work)
-    return await state(node, identity, import_id)
-
-
-async def _apply(node: Node, conn: Connection, identity: Identity, own: Any, number: int) -> None:
-    body = gzip.decompress(await store.body(conn, own["id"], number))
-    chunk = await read_chunk(node, body, own["template"])
-    result = await _stored(node, conn, identity, own, chunk)
-    for outcome in result.errors:
-        assert outcome.error is not None
-        raise ImportRefused.of(
-            *outcome.error.errors[:10],
-            reason=f"chunk {number}, row {outcome.row}, {outcome.handle}: {outcome.error.detail}",
-            reason_zh="整批导入未生效",
-        )
-    await _settle(conn, own["id"], number, chunk.count, result)
-
-
 async def errors(node: Node, identity: Identity, import_id: str) -> AsyncIterator[dict[str, Any]]:
     """All errors of an import, in order of chunk and row; read in pages, so that a slow reader holds no connection."""
     after = (-1, -1, -1)
     while True:
         async with reading(node) as conn:
-            await _own(conn, identity, import_id)
+            await own_import(conn, identity, import_id)
             page = await store.errors(conn, import_id, after, 1000)
         if not page:
             return

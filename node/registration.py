@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 import handle_codec
-from node import catalogue, metrics, minted_rows
-from node.drafts import Draft, draft_of
+from node import catalogue, minted_rows
+from node.drafts import Draft
 from node.errors import (
-    DuplicateInBatch,
     ForeignPrefix,
-    HandleConflict,
-    HandleDeleted,
     InvalidRow,
     LotTemplate,
     NodeError,
@@ -28,6 +23,7 @@ from node.errors import (
 )
 from node.minted_rows import MintedRows
 from node.model import Identity, Interval, Kind, Prefix, PrefixStatus, Row, Status
+from node.outcomes import TURN, Outcome, ReadRows, compare, read_rows, tally
 from node.records import pack, unpack
 from node.runtime import Connection, Node
 from node.store import handles, prefixes
@@ -37,18 +33,6 @@ from node.writing import Change, Claim, change
 
 # How new rows get into the table: those that were not there yet are stored, and their suffixes returned.
 Insert = Callable[[Connection, int, Sequence[NewRow]], Awaitable[set[str]]]
-_TURN = 500  # rows read without giving way: about 5 ms
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of one row: created, unchanged (same content), conflict or rejected, the last two with why."""
-
-    row: int
-    handle: str
-    outcome: str
-    version: int = 0
-    error: NodeError | None = None
 
 
 async def register(
@@ -72,42 +56,6 @@ async def register(
     result = await change(node, work, claim=claim)
     tally(result)
     return result
-
-
-def tally(outcomes: Sequence[Outcome]) -> None:
-    """Count acknowledged rows for the metrics."""
-    for outcome, count in Counter(outcome.outcome for outcome in outcomes).items():
-        metrics.registered_rows_total.labels(outcome).inc(count)
-
-
-@dataclass(slots=True)
-class ReadRows:
-    """Rows as read, before any look-up: drafts by number, and outcomes of those that cannot be read or stand twice."""
-
-    count: int
-    drafts: dict[int, Draft] = field(default_factory=dict)
-    refused: dict[int, Outcome] = field(default_factory=dict)
-
-
-async def read_rows(rows: Sequence[bytes | msgspec.Raw]) -> ReadRows:
-    """Read rows, giving way to other requests every few milliseconds."""
-    read = ReadRows(len(rows))
-    first: dict[str, int] = {}
-    for number, raw in enumerate(rows):
-        if number % _TURN == _TURN - 1:
-            await asyncio.sleep(0)
-        try:
-            draft = draft_of(raw)
-        except NodeError as error:
-            read.refused[number] = Outcome(number, "", "rejected", error=error)
-            continue
-        if draft.handle in first:
-            double = DuplicateInBatch.of(handle=draft.handle, first=first[draft.handle])
-            read.refused[number] = Outcome(number, draft.handle, "rejected", error=double)
-            continue
-        first[draft.handle] = number
-        read.drafts[number] = draft
-    return read
 
 
 async def store_rows(
@@ -159,7 +107,7 @@ async def _register_under(
     lots = await fetch_lots(conn, prefix, {d.lot for d in drafts.values() if d.lot})
     new: dict[int, NewRow] = {}
     for turn, (number, draft) in enumerate(drafts.items()):
-        if turn % _TURN == _TURN - 1:
+        if turn % TURN == TURN - 1:
             await asyncio.sleep(0)
         try:
             if number in refused:
@@ -271,19 +219,3 @@ async def _store(
         if not prefix.used:
             await prefixes.mark_used(conn, prefix.id)
         await prefixes.count(conn, prefix.id, created=len(created))
-
-
-def compare(number: int, handle: str, row: NewRow, stored: Row) -> Outcome:
-    """The same content again is success, other content a conflict that names the stored version."""
-    if stored.status == Status.TOMBSTONE:
-        return Outcome(number, handle, "conflict", stored.version, HandleDeleted.of(handle=handle))
-    same = (stored.kind, stored.lot, stored.template_id, stored.content) == (
-        row.kind,
-        row.lot,
-        row.template_id,
-        row.content,
-    )
-    if same:
-        return Outcome(number, handle, "unchanged", stored.version)
-    error = HandleConflict.of(handle=handle, version=stored.version)
-    return Outcome(number, handle, "conflict", stored.version, error)

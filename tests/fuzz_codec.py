@@ -26,12 +26,36 @@ with atheris.instrument_imports(include=["handle_codec"]):
 
     from handle_codec import _speed, pure, recognise
     from handle_codec.errors import InvalidCode
+    from handle_codec.plans import Bound, FieldPlan, LotPlan, Pair, RowPlan
     from handle_codec.serials import SerialKey, fold_serial, is_serial, without_check_character
 
 REPORTS = Path(__file__).parents[1] / "reports"
 HOSTS = frozenset({"id.example.com"})
 KEY = bytes(range(16))
 UPDATE_INTO = Cipher(algorithms.AES(KEY), modes.ECB()).encryptor().update_into
+PLAN = RowPlan(
+    "88.999.1001",
+    7,
+    16,
+    frozenset({"pear@1"}),
+    (
+        FieldPlan("name", "text", 1, 64),
+        FieldPlan("n", "number", low=-1000.0, high=1000.0),
+        FieldPlan("i", "integer", low=0.0, high=2.0**53 - 1),
+        FieldPlan("b", "bool"),
+        FieldPlan("e", "enum", words=("优", "一")),
+        FieldPlan("d", "day", most=10, words=("无",)),
+        FieldPlan("t", "moment", most=40),
+        FieldPlan("f", "file", most=512),
+        FieldPlan("r", "reference", most=255),
+        FieldPlan("g", "gtin", most=14),
+        FieldPlan("o", "other"),
+    ),
+    (
+        LotPlan("LOT-1", needs=frozenset({"n"}), bounds=(Bound("d", "2024-01-01"),), pairs=(Pair("d", "t", True),)),
+        LotPlan("", True),
+    ),
+)
 SERIALS = SerialKey("88.999.1001", "V", KEY)
 
 SEEDS = {
@@ -39,6 +63,9 @@ SEEDS = {
     "batches": ["88.999.1/A\n88.999.1/b\r\n\n99/x\n88.118.8/JXDY2106023", " hdl:88.999.1/A \nhttps://id.example.com/88.999.1/C"],
     "gs1": ["(01)06901234567892(10)A(21)B", "]C101069012345678921726123110A\x1d211", "8006069012345678920102", "6901234567892"],
     "links": ["https://e.com/a/01/06901234567892/22/1/10/A%2F/21/1?17=261231&3103=000195#x", "http://e.com/00/106141412345678908"],
+    "rows": ['{"handle":"88.999.1001/C-1","lot":"LOT-1","attributes":{"n":5.50,"name":"梨","d":"2024-02-29"}}\n{"handle":7}',
+             '{"handle":"88.999.1001/C-2","template":"pear@1","attributes":{"i":3,"b":true,"e":"优","r":"88.999.1001/A",'
+             '"t":"2024-09-13T09:41:05+08:00","f":"sha256:0","g":"6901234567892"}}'],
     "schemes": ["did:bid:efnVUgqQFfYeu97ABf6sGm3WFtVXHZB2", "urn:oid:1.2.156", "91110108589104047H", "(7003)2612311200",
                 "10.1000/182", "MA.156.M0.1", "VAA1", "81234567890123456789", "https://e.com/01/06901234567892/235/T"],
     "serials": ["V8CQN3C64A5PS5\nVTWQWVWDX70Y7Q", "v8cqn3c64a5pso", "A12425GABC1234002M"],
@@ -114,6 +141,25 @@ def serials(data: bytes) -> None:
     assert is_serial(fold_serial(text)) == is_serial(text)
 
 
+def rows(data: bytes) -> None:
+    found = []
+    for twin in (_speed, pure):
+        batch = twin.decode_rows(PLAN, data, 0, 0, 300)
+        order, doubles = twin.sort_rows(batch)
+        columns = (batch.rows, batch.lines, batch.shards, batch.suffixes, batch.lots, batch.contents, batch.ends, order)
+        found.append(
+            (
+                batch.buffer,
+                [column.tobytes() for column in columns],
+                batch.unsure,
+                doubles,
+                twin.copy_rows(batch, order, 5, 6, 7),
+                (batch.row_count, batch.line_count),
+            )
+        )
+    assert found[0] == found[1], data
+
+
 def shards(data: bytes) -> None:
     same("hash64", data)
     text = data.decode("utf-8", "replace")
@@ -128,7 +174,7 @@ def planted(data: bytes) -> None:
         raise AssertionError("planted")
 
 
-TARGETS = {f.__name__: f for f in (handles, batches, gs1, links, schemes, serials, shards)}
+TARGETS = {f.__name__: f for f in (handles, batches, gs1, links, rows, schemes, serials, shards)}
 PLANTED = {"planted": planted}
 
 

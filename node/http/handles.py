@@ -25,8 +25,9 @@ from node.http.requests import (
     read_json,
 )
 from node.model import MAX_BATCH, Identity, Kind
+from node.outcomes import Outcome
 from node.records import Resolved
-from node.registration import Outcome, register
+from node.registration import register
 from node.runtime import Node
 from node.templates import template_document
 

@@ -14,7 +14,7 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
-from node import imports, sheets
+from node import closing, imports, sheets
 from node.access import require_scope
 from node.errors import BadRequest, BodyTooLarge, WrongContentType
 from node.http.requests import Enterprise, claim_of, json_response, node_of, read_body, read_json
@@ -100,7 +100,7 @@ async def _inflated(request: Request) -> bytes:
 async def commit(request: Request, identity: Enterprise, import_id: str) -> Response:
     """Close the import: 409 names the chunks that are missing."""
     require_scope(identity, "register")
-    return json_response(await imports.commit(node_of(request), identity, import_id, await read_json(request)))
+    return json_response(await closing.commit(node_of(request), identity, import_id, await read_json(request)))
 
 
 @router.get("/{import_id}")

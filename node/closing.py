@@ -1,0 +1,68 @@
+"""Closing an import: the ledger is complete, and what was kept aside is stored, all of it or nothing."""
+
+from __future__ import annotations
+
+import gzip
+from typing import Annotated, Any
+
+import msgspec
+
+from node.chunks import read_chunk
+from node.drafts import decoded
+from node.errors import ImportIncomplete, ImportRefused
+from node.imports import missing, own_import, settle, slots, state, stored
+from node.model import Identity
+from node.runtime import Connection, Node
+from node.store import imports as store
+from node.writing import Change, change
+
+
+class Closing(msgspec.Struct, forbid_unknown_fields=True):
+    """What :commit takes: how many chunks were sent, and how many rows where the sender counted them."""
+
+    chunks: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
+    rows: Annotated[int, msgspec.Meta(ge=0)] | None = None
+
+
+_closing = msgspec.json.Decoder(Closing)
+
+
+async def commit(node: Node, identity: Identity, import_id: str, body: bytes) -> dict[str, Any]:
+    """Close the ledger; an atomic import's rows are stored now, all or none. Raises ImportIncomplete with the missing
+    chunks. Closing again answers the same."""
+    form: Closing = decoded(_closing, body)
+
+    async def work(doing: Change) -> None:
+        own = await own_import(doing.conn, identity, import_id, hold=True)
+        arrived = await store.numbers(doing.conn, import_id)
+        if gaps := missing(arrived, form.chunks):
+            raise ImportIncomplete.of(missing=", ".join(map(str, gaps)), id=import_id)
+        if len(arrived) > form.chunks:
+            raise ImportIncomplete.of(missing=f"— {len(arrived)} > {form.chunks}", id=import_id)
+        if own["committed_at"] is not None:
+            return
+        if own["atomic"] and not own["check_only"]:
+            for number in arrived:
+                await _apply(node, doing.conn, identity, own, number)
+        totals = await store.totals(doing.conn, import_id)
+        if form.rows is not None and form.rows != totals["rows"]:
+            raise ImportRefused.of(reason=f"{form.rows} rows sent, {totals['rows']} arrived", reason_zh="行数不符")
+        await store.commit(doing.conn, import_id)
+
+    async with slots(node).one():
+        await change(node, work)
+    return await state(node, identity, import_id)
+
+
+async def _apply(node: Node, conn: Connection, identity: Identity, own: Any, number: int) -> None:
+    body = gzip.decompress(await store.body(conn, own["id"], number))
+    chunk = await read_chunk(node, body, own["template"])
+    result = await stored(node, conn, identity, own, chunk)
+    for outcome in result.errors:
+        assert outcome.error is not None
+        raise ImportRefused.of(
+            *outcome.error.errors[:10],
+            reason=f"chunk {number}, row {outcome.row}, {outcome.handle}: {outcome.error.detail}",
+            reason_zh="整批导入未生效",
+        )
+    await settle(conn, own["id"], number, chunk.count, result)

@@ -1,0 +1,81 @@
+"""Rows of a registration on their way: read into drafts, and what became of each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from node import metrics
+from node.drafts import Draft, draft_of
+from node.errors import DuplicateInBatch, HandleConflict, HandleDeleted, NodeError
+from node.model import Row, Status
+from node.store.handles import NewRow
+
+TURN = 500  # rows handled without giving way: about 5 ms
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one row: created, unchanged (same content), conflict or rejected, the last two with why."""
+
+    row: int
+    handle: str
+    outcome: str
+    version: int = 0
+    error: NodeError | None = None
+
+
+def tally(outcomes: Sequence[Outcome]) -> None:
+    """Count acknowledged rows for the metrics."""
+    for outcome, count in Counter(outcome.outcome for outcome in outcomes).items():
+        metrics.registered_rows_total.labels(outcome).inc(count)
+
+
+@dataclass(slots=True)
+class ReadRows:
+    """Rows as read, before any look-up: drafts by number, and outcomes of those that cannot be read or stand twice."""
+
+    count: int
+    drafts: dict[int, Draft] = field(default_factory=dict)
+    refused: dict[int, Outcome] = field(default_factory=dict)
+
+
+async def read_rows(rows: Sequence[bytes | msgspec.Raw]) -> ReadRows:
+    """Read rows, giving way to other requests every few milliseconds."""
+    read = ReadRows(len(rows))
+    first: dict[str, int] = {}
+    for number, raw in enumerate(rows):
+        if number % TURN == TURN - 1:
+            await asyncio.sleep(0)
+        try:
+            draft = draft_of(raw)
+        except NodeError as error:
+            read.refused[number] = Outcome(number, "", "rejected", error=error)
+            continue
+        if draft.handle in first:
+            double = DuplicateInBatch.of(handle=draft.handle, first=first[draft.handle])
+            read.refused[number] = Outcome(number, draft.handle, "rejected", error=double)
+            continue
+        first[draft.handle] = number
+        read.drafts[number] = draft
+    return read
+
+
+def compare(number: int, handle: str, row: NewRow, stored: Row) -> Outcome:
+    """The same content again is success, other content a conflict that names the stored version."""
+    if stored.status == Status.TOMBSTONE:
+        return Outcome(number, handle, "conflict", stored.version, HandleDeleted.of(handle=handle))
+    same = (stored.kind, stored.lot, stored.template_id, stored.content) == (
+        row.kind,
+        row.lot,
+        row.template_id,
+        row.content,
+    )
+    if same:
+        return Outcome(number, handle, "unchanged", stored.version)
+    error = HandleConflict.of(handle=handle, version=stored.version)
+    return Outcome(number, handle, "conflict", stored.version, error)
