@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from node.errors import SerialNotUsable
+from node.errors import InvalidRow, RowError, SerialNotUsable
 from node.model import Interval, IntervalState, Prefix
 from node.runtime import Connection
 from node.store import intervals as store
 from node.store import prefixes
-from node.store.intervals import NewInterval
 
 _R, _A, _V, _C = IntervalState
 
@@ -78,12 +77,12 @@ async def act(
 ) -> Moved:
     """Do `action` to the counters of `parts`, all of them or none. The caller holds the prefix's intervals alone.
 
-    Raises SerialNotUsable where a serial belongs to another lot or its state does not allow it.
+    Raises InvalidRow where a serial belongs to another lot, SerialNotUsable where its state does not allow it.
     """
     moved = Moved()
     for first, last in parts:
         gone: list[int] = []
-        new: list[NewInterval] = []
+        new: list[Interval] = []
         for interval in await store.overlapping(conn, prefix, first, last):
             _check_lot(interval, lot)
             then = _then(interval, action)
@@ -106,7 +105,8 @@ async def act(
 
 def _check_lot(interval: Interval, lot: str) -> None:
     if interval.lot != lot:
-        raise SerialNotUsable.of(serial=f"#{interval.first}", state=f"of lot {interval.lot}")
+        zh, en = f"序列号属于批次 {interval.lot}", f"a serial belongs to lot {interval.lot}"
+        raise InvalidRow.of(RowError("serials", "serial_lot", zh, en))
 
 
 def _then(interval: Interval, action: Action) -> IntervalState:
@@ -121,15 +121,15 @@ def _then(interval: Interval, action: Action) -> IntervalState:
 
 def split(
     interval: Interval, inside: range, state: IntervalState, counted: bool, reason: str, now: float
-) -> list[NewInterval]:
+) -> list[Interval]:
     """The interval with its counters `inside` in another state: one to three parts that leave nothing out."""
 
-    def kept(first: int, last: int) -> NewInterval:
-        return NewInterval(
+    def kept(first: int, last: int) -> Interval:
+        return Interval(
             first, last, interval.state, interval.counted, interval.lot, interval.run, interval.reason, interval.since
         )
 
-    parts = [NewInterval(inside[0], inside[-1], state, counted, interval.lot, interval.run, reason, now)]
+    parts = [Interval(inside[0], inside[-1], state, counted, interval.lot, interval.run, reason, now)]
     if interval.first < inside[0]:
         parts.insert(0, kept(interval.first, inside[0] - 1))
     if inside[-1] < interval.last:

@@ -254,7 +254,8 @@ async def test_strangers_and_the_serials_of_another_lot(lot: Lot, stranger: Any)
     other = Lot(lot.client, lot.firm, "LOT-2")
     body = {"handle": other.handle, "values": [{"index": 1, "type": "URL", "data": "https://example.com/2"}]}
     await lot.client.post("/api/v1/lots", json=body, headers=lot.headers)
-    assert (await other.post("activate", {"serials": [serial]})).status_code == 409
+    foreign = await other.post("activate", {"serials": [serial]})
+    assert (foreign.status_code, foreign.json()["errors"][0]["code"]) == (422, "serial_lot")
     assert (await other.post("activate", {"run": run})).status_code == 404
     wrong = await lot.row(serial, lot=other.handle)
     assert wrong.json()["errors"][0]["code"] == "serial_lot"

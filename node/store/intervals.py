@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from node.model import Interval, IntervalState, Prefix, Run
@@ -74,20 +73,6 @@ _COUNT_ITEMS = """
 """
 
 
-@dataclass(slots=True, frozen=True)
-class NewInterval:
-    """An interval about to be stored."""
-
-    first: int
-    last: int
-    state: IntervalState
-    counted: bool
-    lot: str
-    run: int
-    reason: str
-    since: float
-
-
 def _run(record: Any) -> Run:
     return Run(
         id=record["id"],
@@ -121,7 +106,7 @@ async def hold(conn: Connection, prefix: Prefix, *, alone: bool = False) -> None
 async def insert_run(conn: Connection, prefix: Prefix, first: int, last: int, lot: str, letter: str, actor: str) -> Run:
     """Store a run of counters as one reserved interval."""
     run = _run(await conn.fetchrow(_INSERT_RUN, prefix.id, first, last, lot, letter, actor))
-    whole = NewInterval(first, last, IntervalState.RESERVED, False, lot, run.id, "", run.minted_at)
+    whole = Interval(first, last, IntervalState.RESERVED, False, lot, run.id, "", run.minted_at)
     await insert(conn, prefix, [whole], actor)
     return run
 
@@ -135,7 +120,7 @@ async def runs_of_lot(conn: ReadConnection, prefix: Prefix, lot: str) -> list[Ru
     return [_run(record) for record in await conn.fetch(_RUNS_OF_LOT, prefix.id, lot)]
 
 
-async def insert(conn: Connection, prefix: Prefix, new: Sequence[NewInterval], actor: str) -> None:
+async def insert(conn: Connection, prefix: Prefix, new: Sequence[Interval], actor: str) -> None:
     await conn.execute(
         _INSERT,
         prefix.home,
