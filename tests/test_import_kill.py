@@ -13,12 +13,13 @@ import random
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from typing import Any
 
 import asyncpg
 import httpx
+import pytest
 
 from node.embedded_process import free_port
 
@@ -131,11 +132,18 @@ async def strike(server: Server, sender: Sender, run: asyncio.Task[None], kind: 
     return kind
 
 
-async def test_nothing_is_lost_or_doubled(settings: Any, node: Any, make_firm: Any, examples: Any) -> None:
+@pytest.fixture
+async def server(settings: Any) -> AsyncIterator[Server]:
+    found = Server(settings)
+    await found.start()
+    yield found
+    if found.process.returncode is None:
+        await found.kill()
+
+
+async def test_nothing_is_lost_or_doubled(settings: Any, server: Server, make_firm: Any, examples: Any) -> None:
     firm, chance = await make_firm(), random.Random(SEED)
     bodies = list(chunks(firm, max(60, KILLS * 6)))
-    server = Server(settings)
-    await server.start()
     conn = await asyncpg.connect(settings.database_url)
     url = f"http://127.0.0.1:{server.port}"
     async with httpx.AsyncClient(base_url=url, headers=firm.headers) as client:
@@ -169,7 +177,6 @@ async def test_nothing_is_lost_or_doubled(settings: Any, node: Any, make_firm: A
             break
     await settle_and_compare(server, sender, firm, conn)
     await conn.close()
-    await server.kill()
 
 
 async def settle_and_compare(server: Server, sender: Sender, firm: Any, conn: Any) -> None:
