@@ -24,7 +24,7 @@ import pytest
 from node.embedded_process import free_port
 
 KILLS = int(os.environ.get("IMPORT_KILLS", "40"))
-CHUNK = 400
+CHUNK = 250
 SEED = 20261124
 
 
@@ -117,9 +117,11 @@ COUNTED = ("rows", "created", "unchanged", "conflict", "rejected")
 
 
 async def strike(server: Server, sender: Sender, run: asyncio.Task[None], kind: str, conn: Any) -> str | None:
-    """Kill one part while a chunk is in flight; where it fell, None where nothing was in flight."""
-    if not sender.in_flight:
-        return None
+    """Kill one part while a chunk is in flight; where it fell, None where the import was done before."""
+    while not sender.in_flight:
+        if run.done():
+            return None
+        await asyncio.sleep(0)
     if kind == "server":
         await server.kill()
     elif kind == "sessions":
@@ -133,6 +135,13 @@ async def strike(server: Server, sender: Sender, run: asyncio.Task[None], kind: 
 
 
 @pytest.fixture
+async def conn(settings: Any) -> AsyncIterator[Any]:
+    opened = await asyncpg.connect(settings.database_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
 async def server(settings: Any) -> AsyncIterator[Server]:
     found = Server(settings)
     await found.start()
@@ -141,10 +150,9 @@ async def server(settings: Any) -> AsyncIterator[Server]:
         await found.kill()
 
 
-async def test_nothing_is_lost_or_doubled(settings: Any, server: Server, make_firm: Any, examples: Any) -> None:
+async def test_nothing_is_lost_or_doubled(server: Server, conn: Any, make_firm: Any, examples: Any) -> None:
     firm, chance = await make_firm(), random.Random(SEED)
-    bodies = list(chunks(firm, max(60, KILLS * 6)))
-    conn = await asyncpg.connect(settings.database_url)
+    bodies = list(chunks(firm, max(60, KILLS * 10)))
     url = f"http://127.0.0.1:{server.port}"
     async with httpx.AsyncClient(base_url=url, headers=firm.headers) as client:
         lot = {"handle": f"{firm.prefix}/LOT-1", "template": "pear@1", "attributes": examples["pear"]["lot"]}
@@ -158,7 +166,7 @@ async def test_nothing_is_lost_or_doubled(settings: Any, server: Server, make_fi
         aim = len(sender.answers) + chance.randrange(1, 4)
         while len(sender.answers) < min(aim, len(bodies)) and not run.done():
             await asyncio.sleep(0)
-        for _ in range(chance.randrange(0, 400)):
+        for _ in range(chance.randrange(0, 60)):
             await asyncio.sleep(0)
         kind = await strike(server, sender, run, chance.choice(["server", "sessions", "sender"]), conn)
         fell.update([kind] if kind else [])
@@ -176,7 +184,6 @@ async def test_nothing_is_lost_or_doubled(settings: Any, server: Server, make_fi
         if len(sender.answers) == len(bodies):
             break
     await settle_and_compare(server, sender, firm, conn)
-    await conn.close()
 
 
 async def settle_and_compare(server: Server, sender: Sender, firm: Any, conn: Any) -> None:
