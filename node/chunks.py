@@ -125,7 +125,8 @@ async def _planned(node: Node, body: bytes, template: str) -> tuple[Prefix, int,
     if first is None:
         return None
     text = first[1].decode()
-    named = {name.decode("utf-8", "replace").removeprefix(f"{text}/") for name in set(_LOT.findall(body))}
+    texts = await asyncio.to_thread(lambda: set(_LOT.findall(body)))
+    named = {name.decode("utf-8", "replace").removeprefix(f"{text}/") for name in texts}
     async with reading(node) as conn:
         prefix = await prefixes.fetch(conn, text)
         if prefix is None:

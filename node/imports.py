@@ -120,24 +120,26 @@ async def put_chunk(
     number was used for another body, ImportClosed after :commit, ImportRefused for a body that is not one of rows."""
     async with reading(node) as conn:
         found = await own_import(conn, identity, import_id)
-        names = [found["template"]] if found["template"] else sheets.templates_in(body) if form == "csv" else []
+        names = [found["template"]] if found["template"] else []
+        if form == "csv" and not names:
+            names = await asyncio.to_thread(sheets.templates_in, body)
         templates = [(await catalogue.by_name(node, name, conn))[1].template for name in names]
     fields = {f.code: f for template in reversed(templates) for f in template.fields}
-    digest = hashlib.sha256(body).digest()
+    digest = (await asyncio.to_thread(hashlib.sha256, body)).digest()
     async with slots(node).one():
         given = await asyncio.to_thread(sheets.rows_of, body, form, found, fields, MAX_CHUNK_ROWS)
-        keep = gzip.compress(given.body, 1) if found["atomic"] and not found["check_only"] else None
+        aside = found["atomic"] and not found["check_only"]
+        keep = await asyncio.to_thread(gzip.compress, given.body, 1) if aside else None
         chunk = None if keep else await read_chunk(node, given.body, found["template"])
 
         async def work(doing: Change) -> dict[str, Any]:
-            own = await own_import(doing.conn, identity, import_id)
-            old = await store.chunk(doing.conn, import_id, number)
-            if old is None and own["committed_at"] is not None:
-                raise ImportClosed.of(id=import_id)
-            if old is None and not await store.claim(doing.conn, import_id, number, digest, keep):
+            if not await store.claim(doing.conn, import_id, number, digest, keep):
                 old = await store.chunk(doing.conn, import_id, number)
-            if old is not None:
                 return await _as_before(doing.conn, import_id, old, digest)
+            # Read after the claim: its foreign key holds the import, so that :commit has been or has to wait.
+            own = await own_import(doing.conn, identity, import_id)
+            if own["committed_at"] is not None:
+                raise ImportClosed.of(id=import_id)
             if chunk is None:
                 return {"chunk": number, "rows": given.count, "state": "kept", "errors": []}
             result = await stored(node, doing.conn, identity, own, chunk)

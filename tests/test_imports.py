@@ -143,6 +143,29 @@ async def test_one_chunk_sent_by_ten_is_done_once(node: Node, given: Import) -> 
     assert await created(node, given) == 300
 
 
+async def test_a_chunk_and_the_closing_of_its_import_race(client: Any, make_firm: Any) -> None:
+    """Whatever wins: what the closed ledger says is what was stored, and nothing is added to it afterwards."""
+    firm, seen = await make_firm(), set()
+    for turn in range(30):
+        given = await Import(client, firm).begin()
+        await given.put(0, given.rows(turn * 1000, 20))
+
+        async def late(given: Import = given, turn: int = turn) -> Any:
+            for _ in range(turn * 12):  # a little later at each turn
+                await asyncio.sleep(0)
+            return await given.commit(1)
+
+        chunk, closed = await asyncio.gather(given.put(1, given.rows(turn * 1000 + 100, 20)), late())
+        after = await given.state()
+        if closed.status_code == 200:
+            assert chunk.json()["code"] == "import_closed"
+            assert (after["rows"], closed.json()["rows"]) == (20, 20)
+        else:
+            assert (closed.json()["code"], chunk.status_code, after["rows"]) == ("import_incomplete", 200, 40)
+        seen.add(closed.status_code)
+    assert seen == {200, 409}
+
+
 async def test_duplicates_conflicts_and_foreign_rows_keep_the_good_ones(
     node: Node, given: Import, stranger: Any
 ) -> None:
