@@ -19,6 +19,7 @@ import asyncpg
 import httpx
 import pytest
 import redis.asyncio as redis
+from serve_env import serve_env
 from stdnum.cn import uscc
 
 from node import access, embedded, onboarding
@@ -269,13 +270,7 @@ def make_serve(settings: Settings) -> Callable[..., Any]:
     """`idnode serve` over the module's database."""
 
     def make(port: int, workers: int = 1, **changes: str) -> Any:
-        env = {
-            "DATABASE_URL": settings.database_url,
-            "REDIS_URL": settings.redis_url,
-            "NODE_SECRET_FILE": str(settings.secret_file),
-            "PUBLIC_URL": settings.public_url,
-            "METRICS_PORT": "0",
-        }
+        env = serve_env(settings)
         return _serving(env | changes, port, workers)
 
     return make

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from serve_env import serve_env
 
 from node.embedded_process import free_port
 
@@ -183,13 +184,7 @@ async def test_workers_share_one_metrics_address(settings: Any, make_serve: Call
 
 async def test_a_request_under_way_is_answered_before_the_node_stops(settings: Any, make_firm: Any) -> None:
     firm, port = await make_firm(), free_port(0)
-    env = {
-        "DATABASE_URL": settings.database_url,
-        "REDIS_URL": settings.redis_url,
-        "NODE_SECRET_FILE": str(settings.secret_file),
-        "PUBLIC_URL": settings.public_url,
-        "METRICS_PORT": "0",
-    }
+    env = serve_env(settings)
     process = await start("serve", "--port", str(port), env=env)
     assert process.stderr is not None
     while b"startup complete" not in (line := await process.stderr.readline()):

@@ -20,6 +20,7 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+from serve_env import serve_env
 
 from node.embedded_process import free_port
 
@@ -33,13 +34,7 @@ class Server:
 
     def __init__(self, settings: Any) -> None:
         self.port = free_port(0)
-        self.env = os.environ | {
-            "DATABASE_URL": settings.database_url,
-            "REDIS_URL": settings.redis_url,
-            "NODE_SECRET_FILE": str(settings.secret_file),
-            "PUBLIC_URL": settings.public_url,
-            "METRICS_PORT": "0",
-        }
+        self.env = os.environ | serve_env(settings)
         self.process: Any = None
 
     async def start(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from serve_env import serve_env
 
 from node.embedded_process import free_port
 
@@ -21,14 +22,7 @@ async def test_acknowledged_writes_survive_a_killed_node(settings: Any, make_fir
     firm, port, pick = await make_firm(), free_port(0), random.Random(seed)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "node.cli", "serve", "--port", str(port)),
-        env=os.environ
-        | {
-            "DATABASE_URL": settings.database_url,
-            "REDIS_URL": settings.redis_url,
-            "NODE_SECRET_FILE": str(settings.secret_file),
-            "PUBLIC_URL": settings.public_url,
-            "METRICS_PORT": "0",
-        },
+        env=os.environ | serve_env(settings),
         stderr=asyncio.subprocess.PIPE,
     )
     assert process.stderr is not None
