@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,16 +15,17 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import handle_codec
-from node import catalogue, logs, metrics
+from node import catalogue, logs, metrics, polling
 from node.config import Settings
 from node.errors import BadRequest, NodeError, NotFound
 from node.http import events, handles, health, home, imports, lots, onboarding, problems
+from node.http.answers import request_id
+from node.http.requests import MAX_HEADERS
 from node.http.resolver import FrontDoor
 from node.migrate import check
 from node.runtime import close_node, open_node, reading
 from node.writing import Replayed, housekeeping
 
-_MAX_HEADERS = 16 * 1024  # bytes; httptools itself took 1 MiB
 _log = logging.getLogger(__name__)
 
 
@@ -47,7 +47,10 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
             async with reading(node) as conn:
                 await check(conn)
             await catalogue.every(node)
-            node.tasks.append(asyncio.create_task(housekeeping(node)))
+            await polling.start(node)
+            node.tasks += [
+                asyncio.create_task(work(node)) for work in (polling.keep_polling, polling.watch_cache, housekeeping)
+            ]
             app.state.node = node
             _log.info("serving with the %s codec", handle_codec.IMPLEMENTATION)
             yield
@@ -69,7 +72,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     app.add_exception_handler(Replayed, _replayed)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    return Guard(FrontDoor(app, app.state))
+    return FrontDoor(Guard(app), app.state, known.copies)
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:
@@ -106,7 +109,7 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 
 
 class Guard:
-    """Outermost: header limit, request id, metrics, and a problem document for what nobody foresaw."""
+    """Around FastAPI: header limit, request id, metrics, and a problem document for what nobody foresaw."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -118,7 +121,7 @@ class Guard:
         finished = False
         status = 500
         begin = time.perf_counter()
-        request_id = secrets.token_hex(8).encode()
+        number = request_id()
 
         async def observed(message: Message) -> None:
             nonlocal finished, status
@@ -127,13 +130,13 @@ class Guard:
                 status = message["status"]
                 message["headers"] = [
                     *message["headers"],
-                    (b"x-request-id", request_id),
+                    (b"x-request-id", number),
                     (b"x-content-type-options", b"nosniff"),
                 ]
             await send(message)
 
         try:
-            if sum(len(k) + len(v) for k, v in scope["headers"]) > _MAX_HEADERS:
+            if sum(len(k) + len(v) for k, v in scope["headers"]) > MAX_HEADERS:
                 refusal = problems.response(BadRequest.of(reason="headers over 16 KiB", reason_zh="请求头超过 16 KiB"))
                 refusal.status_code = 431
                 await refusal(scope, receive, observed)
@@ -142,10 +145,10 @@ class Guard:
         except Exception:
             # The application has answered with a problem document before it raised; an answer that broke off
             # must break the connection too, or the client would take it for whole.
-            _log.exception("request %s failed", request_id.decode())
+            _log.exception("request %s failed", number.decode())
             if not finished:
                 raise
         route = scope.get("route")
-        label = getattr(route, "path", "resolver" if route is None else "other")
+        label = getattr(route, "path", "other")
         metrics.http_requests_total.labels(label, str(status)).inc()
         metrics.http_request_seconds.labels(label).observe(time.perf_counter() - begin)

@@ -49,6 +49,18 @@ async def by_name(node: Node, name: str, conn: ReadConnection) -> tuple[int, Com
     return kept
 
 
+async def named(node: Node, name: str | None) -> Compiled | None:
+    """The compiled template of a record, by the name that it says; None for a record without one."""
+    if name is None:
+        return None
+    known = node.template_names.get(name)
+    if known is None:
+        async with reading(node) as conn:
+            known = await by_name(node, name, conn)
+    compiled: Compiled = known[1]
+    return compiled
+
+
 async def every(node: Node) -> list[Template]:
     async with reading(node) as conn:
         return [_keep(node, record)[1].template for record in await store.every(conn)]

@@ -59,6 +59,11 @@ class Chunk:
     slow: ReadRows
     numbers: list[int] = field(default_factory=list)  # of the slow rows, within the chunk
 
+    def prefixes(self) -> list[str]:
+        """Under which its rows stand."""
+        sure = {self.sure.prefix.prefix} if self.sure else set()
+        return sorted(sure | {draft.prefix for draft in self.slow.drafts.values()})
+
 
 @dataclass(slots=True)
 class Result:

@@ -43,7 +43,7 @@ async def commit(node: Node, identity: Identity, import_id: str, body: bytes) ->
             return
         if own["atomic"] and not own["check_only"]:
             for number in arrived:
-                await _apply(node, doing.conn, identity, own, number)
+                doing.grown += await _apply(node, doing.conn, identity, own, number)
         totals = await store.totals(doing.conn, import_id)
         if form.rows is not None and form.rows != totals["rows"]:
             raise ImportRefused.of(reason=f"{form.rows} rows sent, {totals['rows']} arrived", reason_zh="行数不符")
@@ -54,7 +54,7 @@ async def commit(node: Node, identity: Identity, import_id: str, body: bytes) ->
     return await state(node, identity, import_id)
 
 
-async def _apply(node: Node, conn: Connection, identity: Identity, own: Any, number: int) -> None:
+async def _apply(node: Node, conn: Connection, identity: Identity, own: Any, number: int) -> list[str]:
     body = gzip.decompress(await store.body(conn, own["id"], number))
     chunk = await read_chunk(node, body, own["template"])
     result = await stored(node, conn, identity, own, chunk)
@@ -66,3 +66,4 @@ async def _apply(node: Node, conn: Connection, identity: Identity, own: Any, num
             reason_zh="整批导入未生效",
         )
     await settle(conn, own["id"], number, chunk.count, result)
+    return chunk.prefixes()

@@ -35,12 +35,27 @@ class Settings:
     pool_timeout: float = 2.0  # wait for a connection, then 503
     statement_timeout: float = 30.0
     cache_timeout: float = 0.1  # one command to Valkey; slower is treated as away
-    cache_ttl: int = 3600  # a lost "forget" is repaired by the relay; this bounds what even that misses
+    cache_ttl: int = 3600  # of a kept record; also how long a moved lot or prefix is remembered
+    fence_poll: float = 0.12  # how often a worker reads the fence
+    fence_lease: float = 0.3  # how long it trusts a reading, from its start; a change of a lot waits this out
+    fence_timeout: float = 0.5  # of one reading
+    copies: float = 0.1  # how long a worker answers a hot record from its own memory; 0 turns that off
+    stale_seconds: float = 0.0  # with PostgreSQL away: kept answers up to this old are given, and marked
+    max_age: int = 0  # of public answers in others' caches; a recalled carton looks fine that much longer
+    negative_ttl: int = 30  # of a kept "no such handle"
+    read_queue: int = 4096  # first reads that wait for PostgreSQL, then 503
+    switched_off: frozenset[str] = frozenset()  # parts of the cache protocol, for tests of the tests; only with dev
     max_body: int = 8 * 1024 * 1024
     metrics_host: str = "127.0.0.1"
     metrics_port: int = 9464  # 0: no metrics address
     log_level: str = "INFO"
     dev: bool = False
+
+    @property
+    def fence_wait(self) -> float:
+        """After this long nobody acts on what was true before: leases and in-process copies have run out. The rest is
+        for clocks that tick apart and for a reader between its check and its read."""
+        return 0.0 if "wait" in self.switched_off else self.fence_lease + self.copies + 0.1
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
@@ -65,6 +80,17 @@ class Settings:
             statement_timeout=_number(env, "STATEMENT_TIMEOUT", float, cls.statement_timeout),
             cache_timeout=_number(env, "CACHE_TIMEOUT", float, cls.cache_timeout),
             cache_ttl=_number(env, "CACHE_TTL", int, cls.cache_ttl),
+            fence_poll=_number(env, "FENCE_POLL", float, cls.fence_poll),
+            fence_lease=_number(env, "FENCE_LEASE", float, cls.fence_lease),
+            fence_timeout=_number(env, "FENCE_TIMEOUT", float, cls.fence_timeout),
+            copies=_number(env, "COPIES_SECONDS", float, cls.copies),
+            stale_seconds=_number(env, "STALE_SECONDS", float, cls.stale_seconds),
+            max_age=_number(env, "MAX_AGE", int, cls.max_age),
+            negative_ttl=_number(env, "NEGATIVE_TTL", int, cls.negative_ttl),
+            read_queue=_number(env, "READ_QUEUE", int, cls.read_queue),
+            switched_off=frozenset(env.get("NODE_SWITCH_OFF", "").split(","))
+            if env.get("NODE_DEV") == "1"
+            else frozenset(),
             max_body=_number(env, "MAX_BODY", int, cls.max_body),
             metrics_host=env.get("METRICS_HOST", cls.metrics_host),
             metrics_port=_number(env, "METRICS_PORT", int, cls.metrics_port),

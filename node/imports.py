@@ -143,6 +143,8 @@ async def put_chunk(
             if chunk is None:
                 return {"chunk": number, "rows": given.count, "state": "kept", "errors": []}
             result = await stored(node, doing.conn, identity, own, chunk)
+            if not own["check_only"]:
+                doing.grown += chunk.prefixes()
             return await settle(doing.conn, import_id, number, chunk.count, result) | given.note
 
         answer = await change(node, work)

@@ -20,6 +20,7 @@ from handle_codec import SerialKey
 from node import audit, serials
 from node.drafts import decoded, issued_handle
 from node.errors import HandleNotFound, InvalidRow, LoopbackAddress, NodeError, NotFound, RowError, UnknownLot
+from node.fence import keys_name, lot_name
 from node.intervals import Action, Moved, act, runs_of
 from node.model import Identity, Kind, Prefix, Row, Run, Status
 from node.records import iso
@@ -96,7 +97,7 @@ async def mint(node: Node, identity: Identity, handle: str, body: bytes, claim: 
         await audit.record(doing.conn, identity.actor, "serials.mint", f"{prefix_text}/{lot}", detail)
         return Printing(f"{prefix_text}/{lot}", prefix_text, run, key)
 
-    return await change(node, work, claim=claim)
+    return await change(node, work, dependents=[keys_name(prefix_text)], claim=claim)
 
 
 def _is_loopback(url: str) -> bool:
@@ -195,7 +196,8 @@ async def set_state(
         await audit.record(doing.conn, identity.actor, f"serials.{action.value}", f"{prefix_text}/{lot}", detail)
         return document
 
-    return await change(node, work, handles=[f"{prefix_text}/{lot}"], claim=claim)
+    name = f"{prefix_text}/{lot}"
+    return await change(node, work, handles=[name], dependents=[lot_name(name)], claim=claim)
 
 
 async def _set_lot(conn: Connection, prefix: Prefix, lot: str, action: Action, reason: str, actor: str) -> Moved:

@@ -16,6 +16,7 @@ from node import audit
 from node.access import issue_key, require_role
 from node.application_forms import Decision, checked_reason, read_application, read_decision
 from node.errors import AlreadyDecided, AlreadyExists, NotFound, UnknownPrefix
+from node.fence import prefix_name
 from node.model import SHARDS, Identity, PrefixStatus
 from node.runtime import Node, reading
 from node.store import access as keys
@@ -110,7 +111,7 @@ async def _approve(node: Node, doing: Change, operator: Identity, row: Any, form
 async def _set(doing: Change, text: str, status: PrefixStatus) -> None:
     prefix = await prefixes.hold(doing.conn, text, alone=True)
     assert prefix is not None  # written by the transaction that wrote it into the application
-    doing.prefixes.append(text)
+    doing.dependents.append(prefix_name(text))
     await prefixes.set_status(doing.conn, prefix.id, status)
 
 
@@ -134,12 +135,13 @@ async def _allot(node: Node, doing: Change, row: Mapping[str, Any], spread: int)
     conn = doing.conn
     registrant = await prefixes.upsert_registrant(conn, row["credit_code"], row["name"], row["industry"], row["county"])
     # Its earlier prefixes show its name and county too, which this application may have changed.
-    doing.prefixes += [prefix.prefix for prefix in await prefixes.of_registrant(conn, registrant)]
+    doing.dependents += [prefix_name(prefix.prefix) for prefix in await prefixes.of_registrant(conn, registrant)]
     number = await prefixes.next_number(conn, node.settings.node_prefix)
     text = f"{node.settings.node_prefix}.{number}"
     # Spreads enterprises over the shards; any choice is right, for it is stored with the prefix.
     home = handle_codec.hash64(text.encode()) % SHARDS
     await prefixes.insert(conn, text, registrant, home, spread, PrefixStatus.IN_REVIEW)
+    doing.dependents.append(prefix_name(text))  # workers refuse what they do not know: they must learn of it first
     return registrant, text
 
 
@@ -164,7 +166,7 @@ async def set_prefix_status(
             await audit.record(doing.conn, operator.actor, action, text, {"reason": reason})
         return {"prefix": text, "status": status.word, "status_zh": status.zh}
 
-    return await change(node, work, dependents=[text])
+    return await change(node, work, dependents=[prefix_name(text)])
 
 
 async def listed(node: Node, operator: Identity, after: int, status: int | None, limit: int) -> list[dict[str, Any]]:

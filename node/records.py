@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
-from node.model import Interval, IntervalState, Kind, Prefix, PrefixStatus, Row
+from node.errors import HandleGone
+from node.model import Interval, IntervalState, Kind, Prefix, PrefixStatus, Row, Status
 from node.templates import Compiled
 
 DEFAULT_TTL = 86_400  # s; Handle.Net's default
@@ -38,13 +39,6 @@ def pack(attributes: Mapping[str, Any], values: list[dict[str, Any]]) -> bytes:
 def unpack(content: bytes) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     loaded = orjson.loads(content) if content else {}
     return loaded.get("attributes", {}), loaded.get("values", [])
-
-
-def public_row(row: Row, compiled: Compiled | None) -> Row:
-    """The row with only what anybody may see: this is what a cache may hold."""
-    attributes, values = unpack(row.content)
-    shown = compiled.view(attributes, "public") if compiled else attributes
-    return replace(row, content=pack(shown, [v for v in values if is_public(v)]))
 
 
 def is_public(value: Mapping[str, Any]) -> bool:
@@ -121,12 +115,17 @@ class Resolved:
             "updated_at": iso(self.row.updated_at),
         }
 
-    def handle_values(self) -> list[dict[str, Any]]:
-        """All values as Handle.Net's JSON has them: attributes from index 2000 on, the others beside them."""
-        stamp = iso(self.row.updated_at)
-        indexed = self.compiled.indexed(self.attributes) if self.compiled else []
-        attributes = [value_document({**v, "data": {"format": "string", "value": v["data"]}}, stamp) for v in indexed]
-        return sorted([*self.values, *attributes], key=lambda v: int(v["index"]))
+    @property
+    def is_gone(self) -> bool:
+        return self.row.status == Status.TOMBSTONE
+
+
+def values_of_record(record: Mapping[str, Any], compiled: Compiled | None) -> list[dict[str, Any]]:
+    """All values of a record as Handle.Net's JSON has them: attributes from index 2000 on, the others beside them."""
+    stamp = record["updated_at"]
+    indexed = compiled.indexed(record["attributes"]) if compiled else []
+    attributes = [value_document({**v, "data": {"format": "string", "value": v["data"]}}, stamp) for v in indexed]
+    return sorted([*record["values"], *attributes], key=lambda v: int(v["index"]))
 
 
 def value_document(value: Mapping[str, Any], stamp: str) -> dict[str, Any]:
@@ -147,3 +146,19 @@ def value_document(value: Mapping[str, Any], stamp: str) -> dict[str, Any]:
 def iso(seconds: float) -> str:
     """RFC 3339 in UTC, to the second."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def gone(handle: str, row: Row) -> HandleGone:
+    """The refusal that a tombstone is answered with."""
+    return HandleGone.of(
+        handle=handle,
+        reason=row.reason,
+        successor=row.successor or None,
+        deleted_at=iso(row.updated_at),
+        version=row.version,
+    )
+
+
+def gone_again(datum: Mapping[str, Any]) -> HandleGone:
+    """The same from what was kept of it."""
+    return HandleGone.of(**datum)

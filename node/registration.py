@@ -51,7 +51,10 @@ async def register(
     read = await read_rows(rows)
 
     async def work(doing: Change) -> list[Outcome]:
-        return await store_rows(node, doing.conn, identity, read, kind=kind)
+        outcomes = await store_rows(node, doing.conn, identity, read, kind=kind)
+        # "It is there already" acknowledges a registration too, whose writer may have died before it forgot.
+        doing.created += [outcome.handle for outcome in outcomes if outcome.outcome != "rejected"]
+        return outcomes
 
     result = await change(node, work, claim=claim)
     tally(result)

@@ -1,18 +1,24 @@
-"""Resolving: from a handle to what anybody may know of it, through the cache to PostgreSQL."""
+"""Resolving: from a handle to what anybody may know of it. What memory can refuse is refused before any I/O."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
 import handle_codec
-from node import catalogue, items
-from node.cache import handle_key, prefix_key
+from node import catalogue, items, polling, serials
 from node.drafts import invalid_handle
-from node.errors import ForgedHandle, ForgedSerial, HandleNotFound, UnknownPrefix
-from node.model import Identity, Prefix, Row
-from node.records import Resolved, public_row
+from node.errors import ForgedHandle, ForgedSerial, HandleNotFound, NodeError, Unavailable, UnknownPrefix
+from node.joining import Found
+from node.kept import View
+from node.model import Identity, Prefix
+from node.reads import reads_of, view_of
+from node.records import Resolved
 from node.runtime import Node, ReadConnection, reading
 from node.store import handles, prefixes
 
-_ANYBODY = Identity("anonymous")
+ANYBODY = Identity("anonymous")
 
 
 def parsed(text: str) -> tuple[str, str]:
@@ -25,31 +31,88 @@ def parsed(text: str) -> tuple[str, str]:
     return prefix, handle_codec.fold_serial(suffix)
 
 
-async def resolve(node: Node, text: str) -> tuple[Resolved, str]:
-    """The public view of a handle, tombstones included, and where it came from ("cache" or "pg").
+async def resolve(node: Node, text: str) -> View:
+    """The public view of a handle, tombstones included.
 
     Raises UnknownPrefix, HandleNotFound, InvalidHandleError, or Unavailable when PostgreSQL is needed and away.
     """
+    return (await resolve_timed(node, text))[0]
+
+
+async def resolve_timed(node: Node, text: str) -> tuple[View, float]:
+    """The view, and when the read that it came from began (monotonic s): a copy of it ages from then."""
     prefix_text, suffix = parsed(text)
-    if handle_codec.is_serial(suffix):  # its interval may change at any time, with all that is kept of it
-        return await resolve_as(node, _ANYBODY, text), "pg"
-    handle = f"{prefix_text}/{suffix}"
-    facts, tokens = await node.cache.get([prefix_key(prefix_text), handle_key(handle)])
-    prefix, row = facts
-    source = "cache"
-    if not isinstance(prefix, Prefix):
-        source = "pg"
-        prefix = await _read_prefix(node, prefix_text, tokens[0])
-    if not isinstance(row, Row):
-        source = "pg"
-        row = await _read_row(node, prefix, suffix, tokens[1])
-    lot = None
-    if row.lot:
-        lot_handle = f"{prefix_text}/{row.lot}"
-        (kept,), (token,) = await node.cache.get([handle_key(lot_handle)])
-        lot = kept if isinstance(kept, Row) else await _read_row(node, prefix, row.lot, token)
-    compiled = await catalogue.by_id(node, row.template_id)
-    return Resolved(handle, prefix, row, lot, compiled), source
+    try:
+        prefix, counter = await _known(node, prefix_text, suffix)
+        found = await reads_of(node).ask(prefix, suffix, counter)
+    except Unavailable:
+        return await _stale(node, prefix_text, suffix), float("-inf")
+    return _view(found, prefix_text, suffix), found.started
+
+
+def _view(found: Found, prefix: str, suffix: str) -> View:
+    view = found.view(view_of)
+    if view is None:
+        raise HandleNotFound.of(handle=f"{prefix}/{suffix}")
+    return view
+
+
+async def _known(node: Node, prefix_text: str, suffix: str) -> tuple[Prefix, int]:
+    """(prefix, counter or -1) from memory, the fence being fresh; raises UnknownPrefix and ForgedHandle."""
+    fence = node.fence
+    if not fence.fresh():
+        await polling.ensure(node)
+    prefix = fence.prefixes.get(prefix_text)
+    if prefix is None:
+        raise UnknownPrefix.of(prefix=prefix_text)
+    if not handle_codec.is_serial(suffix):
+        return prefix, -1
+    try:
+        return prefix, (await serials.known_keyring(node, prefix)).counter_of(suffix)
+    except ForgedSerial:
+        raise ForgedHandle.of(handle=f"{prefix_text}/{suffix}") from None
+
+
+async def _stale(node: Node, prefix_text: str, suffix: str) -> View:
+    """With PostgreSQL away and the operator's leave: what is kept, marked, for it may be older than a change."""
+    fence, settings = node.fence, node.settings
+    prefix = fence.prefixes.get(prefix_text)
+    age = time.monotonic() - fence.polled
+    if prefix is None or not fence.enabled or age > settings.stale_seconds:
+        raise Unavailable.of(what="PostgreSQL", retry_after=2)
+    view = await reads_of(node).kept(prefix, suffix)
+    if view is None:
+        raise Unavailable.of(what="PostgreSQL", retry_after=2)
+    return replace(view, stale=True)
+
+
+async def resolve_many(node: Node, texts: Sequence[str]) -> list[View | NodeError]:
+    """The public views of many handles, in order, each refusal in its place: one MGET and one query for all."""
+    answers: list[View | NodeError | None] = [None] * len(texts)
+    waiting = []
+    for n, text in enumerate(texts):
+        try:
+            prefix_text, suffix = parsed(text)
+            prefix, counter = await _known(node, prefix_text, suffix)
+            waiting.append((n, prefix_text, suffix, reads_of(node).ask(prefix, suffix, counter)))
+        except NodeError as error:
+            answers[n] = error
+    for n, prefix_text, suffix, future in waiting:
+        try:
+            answers[n] = _view(await future, prefix_text, suffix)
+        except NodeError as error:
+            answers[n] = error
+    return [answer for answer in answers if answer is not None]
+
+
+async def resolve_for_page(node: Node, text: str) -> Resolved:
+    """The public view in its parts, for a page; from PostgreSQL, where its trace is too."""
+    prefix_text, suffix = parsed(text)
+    prefix, counter = await _known(node, prefix_text, suffix)
+    found = await reads_of(node).ask_stored(prefix, suffix, counter)
+    if found.resolved is None:
+        raise HandleNotFound.of(handle=f"{prefix_text}/{suffix}")
+    return found.resolved
 
 
 async def resolve_as(node: Node, identity: Identity, text: str) -> Resolved:
@@ -63,7 +126,10 @@ async def resolve_as(node: Node, identity: Identity, text: str) -> Resolved:
         row = item.row
         if row is None:
             raise HandleNotFound.of(handle=f"{prefix_text}/{suffix}")
-        lot = await _fetch(conn, prefix, row.lot) if row.lot else None
+        lot = None
+        if row.lot:
+            shard = handle_codec.shard_of(row.lot, prefix.home, prefix.spread)
+            lot = await handles.fetch(conn, shard, prefix.id, row.lot)
         compiled = await catalogue.by_id(node, row.template_id, conn)
     level = "private" if identity.registrant_id == prefix.registrant_id else "public"
     return Resolved(f"{prefix_text}/{suffix}", prefix, row, lot, compiled, level, item.interval)
@@ -74,30 +140,3 @@ async def _find(node: Node, conn: ReadConnection, prefix: Prefix, suffix: str) -
         return await items.find(node, conn, prefix, suffix)
     except ForgedSerial:
         raise ForgedHandle.of(handle=f"{prefix.prefix}/{suffix}") from None
-
-
-async def _read_prefix(node: Node, text: str, token: str) -> Prefix:
-    async with reading(node) as conn:
-        prefix = await prefixes.fetch(conn, text)
-    if prefix is None:
-        raise UnknownPrefix.of(prefix=text)
-    await node.cache.fill(prefix_key(text), token, prefix)
-    return prefix
-
-
-async def _read_row(node: Node, prefix: Prefix, suffix: str, token: str) -> Row:
-    """The public part of a row, kept for the next reader; nothing negative is kept."""
-    async with reading(node) as conn:
-        row = await _fetch(conn, prefix, suffix)
-        compiled = await catalogue.by_id(node, row.template_id, conn)
-    public = public_row(row, compiled)
-    await node.cache.fill(handle_key(f"{prefix.prefix}/{suffix}"), token, public)
-    return public
-
-
-async def _fetch(conn: ReadConnection, prefix: Prefix, suffix: str) -> Row:
-    shard = handle_codec.shard_of(suffix, prefix.home, prefix.spread)
-    row = await handles.fetch(conn, shard, prefix.id, suffix)
-    if row is None:
-        raise HandleNotFound.of(handle=f"{prefix.prefix}/{suffix}")
-    return row

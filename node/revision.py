@@ -14,7 +14,6 @@ from node import catalogue, items, templates
 from node.drafts import Replacement, checked_values, issued_handle, lot_suffix, replacement_of
 from node.errors import (
     ForeignPrefix,
-    HandleGone,
     HandleNotFound,
     InvalidRow,
     LotInUse,
@@ -23,8 +22,9 @@ from node.errors import (
     UnknownLot,
     UnknownPrefix,
 )
+from node.fence import lot_name
 from node.model import Identity, Kind, Prefix, Row, Status
-from node.records import Resolved, iso, pack, unpack
+from node.records import Resolved, gone, pack, unpack
 from node.registration import checked_attributes, fetch_lots, owned_prefix, template_of
 from node.runtime import Connection, Node, ReadConnection, reading
 from node.store import handles, intervals, prefixes
@@ -110,6 +110,10 @@ async def _revise(node: Node, identity: Identity, handle: str, version: int | No
         if version is not None and version != row.version:
             raise StaleVersion.of(given=version, version=row.version)
         new = await rewrite(doing, prefix, row)
+        if (
+            row.kind == Kind.LOT
+        ):  # also for the same content: whoever stored it may have died before it was safe to say so
+            doing.dependents.append(lot_name(name))
         if new != row:
             if item.rowless:
                 await items.give_row(doing.conn, prefix, item)
@@ -171,16 +175,6 @@ def _merged(attributes: dict[str, Any], raw: msgspec.Raw) -> dict[str, Any]:
         raise InvalidRow.of(RowError("attributes", "wrong_type", "须为对象", "must be an object"))
     merged = {**attributes, **changes}
     return {code: value for code, value in merged.items() if value is not None}
-
-
-def gone(handle: str, row: Row) -> HandleGone:
-    return HandleGone.of(
-        handle=handle,
-        reason=row.reason,
-        successor=row.successor or None,
-        deleted_at=iso(row.updated_at),
-        version=row.version,
-    )
 
 
 def shards_of(prefix: Prefix) -> list[int]:

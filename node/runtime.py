@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from node import metrics
 from node.cache import Cache
 from node.config import Settings
 from node.errors import NodeError, Unavailable
+from node.fence import Fence
 from node.sealing import Sealer
 
 _T = TypeVar("_T")
@@ -65,11 +67,19 @@ class Node:
     pool: asyncpg.Pool
     cache: Cache
     sealer: Sealer
+    fence: Fence
+    name: str = field(default_factory=lambda: secrets.token_hex(6))  # of this worker, while it runs
+    poll: asyncio.Future[None] | None = None  # the reading of the fence that is under way
+    watcher: Any = None  # the connection that reads the fence, beside the pool: a busy pool must not stop the clock
+    watching: asyncio.Lock = field(default_factory=asyncio.Lock)
+    reads: Any = None  # batched reads of the public view; made by the first one
+    keyrings: dict[str, Any] = field(default_factory=dict)  # (keyring, stamp) by prefix
     # Immutable once published, so kept for the life of the process: compiled by id, (id, compiled) by code@version.
     templates: dict[int, Any] = field(default_factory=dict)
     template_names: dict[str, Any] = field(default_factory=dict)
     used_keys: set[str] = field(default_factory=set)  # API keys seen since housekeeping last wrote them down
     import_slots: Any = None  # chunks in hand; made by the first one
+    settled: list[int] = field(default_factory=list)  # outbox messages that need no relay any more
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
 
@@ -91,10 +101,10 @@ async def open_node(settings: Settings) -> Node:
         )
     except _AWAY as error:
         raise Unavailable.of(what="PostgreSQL", retry_after=2) from error
-    return Node(settings, pool, Cache(_valkey(settings), settings.cache_ttl), sealer)
+    return Node(settings, pool, Cache(_valkey, settings), sealer, Fence(settings.fence_lease))
 
 
-def _valkey(settings: Settings) -> redis.Redis:
+def _valkey(settings: Settings, connected: Callable[[Any], Awaitable[None]] | None) -> redis.Redis:
     # redis-py's own defaults wait 5 s and try again: up to 10 s for each GET on a black-holed server.
     return redis.Redis.from_url(
         settings.redis_url,
@@ -102,6 +112,7 @@ def _valkey(settings: Settings) -> redis.Redis:
         socket_connect_timeout=settings.cache_timeout,
         retry=Retry(NoBackoff(), 0),
         max_connections=64,
+        redis_connect_func=connected,
     )
 
 
@@ -110,6 +121,8 @@ async def close_node(node: Node) -> None:
         task.cancel()
     await asyncio.gather(*node.tasks, return_exceptions=True)
     await node.cache.close()
+    if node.watcher is not None:
+        node.watcher.terminate()
     try:
         await asyncio.wait_for(node.pool.close(), 10)
     except TimeoutError:
@@ -135,6 +148,29 @@ async def reading(node: Node) -> AsyncIterator[ReadConnection]:
     """A connection to read from; each statement sees what was committed before it began."""
     async with _acquire(node) as connection:
         yield connection
+
+
+@asynccontextmanager
+async def watching(node: Node) -> AsyncIterator[ReadConnection]:
+    """The worker's own connection for reading the fence; one reader at a time. Unavailable where it does not answer
+    within `fence_timeout` s; it is then made anew."""
+    async with node.watching:
+        limit = node.settings.fence_timeout
+        try:
+            async with asyncio.timeout(limit):
+                if node.watcher is None or node.watcher.is_closed():
+                    node.watcher = await asyncpg.connect(
+                        node.settings.database_url, server_settings={"application_name": "idnode fence"}
+                    )
+                yield node.watcher
+        except BaseException as error:
+            # Also where it was cancelled: what is half read on it must not be the next one's answer.
+            if node.watcher is not None:
+                node.watcher.terminate()
+                node.watcher = None
+            if isinstance(error, _AWAY):
+                raise Unavailable.of(what="PostgreSQL", retry_after=1) from error
+            raise
 
 
 async def in_transaction(node: Node, work: Callable[[Connection], Awaitable[_T]]) -> _T:

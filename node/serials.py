@@ -13,6 +13,7 @@ from handle_codec.serials import KEY_BYTES
 from node import audit
 from node.access import require_role
 from node.errors import ForgedSerial, SerialsExhausted, UnknownPrefix
+from node.fence import keys_name
 from node.model import Identity, Prefix
 from node.runtime import Connection, Node, ReadConnection, reading
 from node.store import prefixes
@@ -60,6 +61,20 @@ async def keyring(node: Node, conn: ReadConnection, prefix: Prefix) -> Keyring:
     )
 
 
+async def known_keyring(node: Node, prefix: Prefix) -> Keyring:
+    """The prefix's keys from memory, read again once they moved: for readers, whose fence is fresh."""
+    name = keys_name(prefix.prefix)
+    known: tuple[Keyring, int] | None = node.keyrings.get(prefix.prefix)
+    if known is not None and node.fence.stamp(name) <= known[1]:
+        return known[0]
+    turn, stamp = node.fence.turn, node.fence.stamp(name)
+    async with reading(node) as conn:
+        ring = await keyring(node, conn, prefix)
+    if not node.fence.moved_since([name], turn):
+        node.keyrings[prefix.prefix] = (ring, stamp)
+    return ring
+
+
 async def reserve(node: Node, conn: Connection, prefix: Prefix, count: int) -> tuple[SerialKey, int]:
     """Hand out `count` counters of the prefix, whose key is made with the first of them: (key, first counter).
 
@@ -95,7 +110,7 @@ async def rotate(node: Node, operator: Identity, prefix_text: str) -> dict[str, 
         await audit.record(doing.conn, operator.actor, "serial_key.rotate", prefix_text, shown)
         return shown
 
-    return await change(node, work, dependents=[prefix_text])
+    return await change(node, work, dependents=[keys_name(prefix_text)])
 
 
 async def listed(node: Node, operator: Identity, prefix_text: str) -> list[dict[str, object]]:

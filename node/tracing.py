@@ -16,8 +16,9 @@ from node import items
 from node.drafts import decoded, issued_handle
 from node.errors import AlreadyExists, HandleNotFound, InvalidRow, NodeError, RowError
 from node.model import Event, Identity, Prefix, Status
+from node.records import gone
 from node.registration import owned_prefix
-from node.revision import gone, visible_prefix
+from node.revision import visible_prefix
 from node.runtime import Node, ReadConnection, reading
 from node.store import events
 from node.templates import plain_text

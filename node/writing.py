@@ -1,41 +1,58 @@
-"""The one way in for every change: announce the keys it touches, commit, forget them in the cache, acknowledge.
+"""The one way in for every change: announce the handles it touches, commit, forget them in the cache, acknowledge.
 
 `change` returns only after all four; its caller may then tell the world. Work done inside it is one transaction and
 may be run again (a deadlock lost), so it must not have effects outside the connection that it is handed.
+
+What was acknowledged is never shown older: entries of changed handles are gone from Valkey, or, where Valkey did not
+answer, no worker trusts that epoch any more; workers' copies, and what they know of lots, prefixes and keys, have run
+out.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from node import metrics
-from node.cache import handle_key, prefix_key
+from node import metrics, polling
 from node.errors import IdempotencyMismatch, SecretShownOnce, Unavailable
 from node.runtime import Connection, Node, in_transaction, reading
 from node.store import access as store_access
 from node.store import coordinator, prefixes
+from node.store import fence as store_fence
+from node.store.fence import Held
 
 _T = TypeVar("_T")
 _FORGET = "forget"
+_ONE_BY_ONE = 200  # new handles whose "no such handle" is dropped key by key; beyond that their prefixes' all at once
 _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Change:
-    """What the work of a change is given: its connection, and the way to name more of what it touches."""
+    """What the work of a change is given: its connection, and the way to name what it makes untrue.
+
+    `handles` existed and change; `created` are new (kept at most as absent); `grown` are prefixes that got so many that
+    they are not named one by one; `dependents` are what other handles' views are made from (node/fence.py).
+    """
 
     conn: Connection
     handles: list[str] = field(default_factory=list)
-    prefixes: list[str] = field(default_factory=list)
+    created: list[str] = field(default_factory=list)
+    grown: list[str] = field(default_factory=list)
+    dependents: list[str] = field(default_factory=list)
 
-    @property
-    def keys(self) -> list[str]:
-        """Cache keys of all that this change makes untrue."""
-        return [*map(handle_key, self.handles), *map(prefix_key, self.prefixes)]
+    def touches(self) -> bool:
+        return bool(self.handles or self.created or self.grown or self.dependents)
+
+    def settle_created(self) -> None:
+        """Many new handles are dropped by prefix: one command each, not one for each handle."""
+        if len(self.created) > _ONE_BY_ONE:
+            self.grown += sorted({handle.partition("/")[0] for handle in self.created} - set(self.grown))
+            self.created = []
 
 
 @dataclass(slots=True, frozen=True)
@@ -66,34 +83,71 @@ async def change(
     dependents: Sequence[str] = (),
     claim: Claim | None = None,
 ) -> _T:
-    """Do `work` in one transaction. `handles` are existing handles that it changes (new ones have nothing to
-    forget), `dependents` prefixes whose state or owner it changes; each is out of the cache when this returns."""
-    announced = Change(None, list(handles), list(dependents)).keys  # type: ignore[arg-type]
-    await node.cache.announce(announced)
-    touched: list[str] = announced
+    """Do `work` in one transaction. `handles` are existing handles that it changes, `dependents` what others' views are
+    made from; the work may name more, and what it creates. When this returns no reader is told what was before."""
+    if handles and node.fence.enabled and not node.cache.paused():
+        await node.cache.announce(node.fence.epoch, handles)
+    doing = Change(None, list(handles))  # type: ignore[arg-type]
+    held: Held | None = None
     message: int | None = None
 
     async def transact(conn: Connection) -> _T:
-        nonlocal touched, message
+        nonlocal doing, held, message
         if claim:
             await _take(conn, claim)
-        doing = Change(conn, list(handles), list(dependents))
+        doing = Change(conn, list(handles), dependents=list(dependents))
         result = await work(doing)
-        touched = doing.keys
-        message = await coordinator.post(conn, _FORGET, touched) if touched else None
+        # New handles need no repair, their absence is kept for seconds only; but a replay acknowledges them at once.
+        left = [*doing.handles, *doing.created] if claim else doing.handles
+        message = await coordinator.post(conn, _FORGET, left) if left else None
         if claim:
             status, body = claim.render(result)
             await coordinator.answer(conn, claim.scope, claim.key, claim.method, claim.path, status, body)
+        if doing.touches():
+            if doing.dependents:
+                await store_fence.move(conn, doing.dependents)
+            held = await store_fence.hold(conn)
         return result
 
     try:
         result = await in_transaction(node, transact)
-    except BaseException:
-        # Refused, or of unknown outcome: either way what the cache may hold must go.
-        await node.cache.forget(touched)
+    except Replayed:
+        await _settle_replay(node)
         raise
-    await _forget(node, touched, message)
+    except BaseException:
+        # Refused, or of unknown outcome: either way what the cache may hold must go. The outbox has it too.
+        if doing.handles and node.fence.enabled:
+            await node.cache.forget(node.fence.epoch, doing.handles)
+        raise
+    if held is not None:
+        await _settle(node, doing, held, time.monotonic())
+        if message is not None:
+            node.settled.append(message)
     return result
+
+
+async def _settle(node: Node, doing: Change, held: Held, committed: float) -> None:
+    """Make what was before unreachable: forget, or shut the epoch, and wait for whoever may still act on it."""
+    settings, until = node.settings, committed
+    doing.settle_created()
+    if held.enabled and (doing.handles or doing.created or doing.grown):
+        done = await node.cache.forget(held.epoch, [*doing.handles, *doing.created], doing.grown)
+        if not done and "fence" not in settings.switched_off:
+            await polling.shut(node, held.epoch)
+        elif doing.handles and "wait" not in settings.switched_off:
+            until = time.monotonic() + settings.copies
+    if held.age < settings.fence_wait:  # workers may still trust the epoch before
+        until = max(until, committed + settings.fence_wait - max(0.0, held.age))
+    if doing.dependents:
+        until = max(until, committed + settings.fence_wait)
+    if (rest := until - time.monotonic()) > 0:
+        await asyncio.sleep(rest)
+
+
+async def _settle_replay(node: Node) -> None:
+    """Who did it first may have died between its commit and its acknowledgement: do what it had left to do."""
+    await relay(node, 0.0)
+    await asyncio.sleep(node.settings.fence_wait)
 
 
 async def _take(conn: Connection, claim: Claim) -> None:
@@ -107,27 +161,27 @@ async def _take(conn: Connection, claim: Claim) -> None:
     raise Replayed(stored["status"], stored["body"])
 
 
-async def _forget(node: Node, keys: Sequence[str], message: int | None) -> None:
-    """Forget, then take the message back; whatever is not done here the relay does within seconds."""
-    if message is None or not await node.cache.forget(keys):
-        return
-    try:
-        await in_transaction(node, lambda conn: coordinator.done(conn, [message]))
-    except Unavailable:
-        _log.info("outbox message %d is left to the relay", message)
-
-
-async def relay(node: Node) -> int:
-    """Forget for writers that died or met a cache that was away; the number of messages settled."""
+async def relay(node: Node, older: float = 1.0) -> int:
+    """Forget for writers that died before they had; the number of messages settled. Messages younger than `older` s
+    belong to a writer that is still forgetting by itself."""
+    own, node.settled = node.settled, []
 
     async def settle(conn: Connection) -> int:
-        messages = await coordinator.due(conn, _FORGET)
-        settled = [number for number, keys in messages if await node.cache.forget(keys)]
+        if own:
+            await coordinator.done(conn, own)
+        messages = await coordinator.due(conn, _FORGET, older)
+        held = await store_fence.hold(conn)
+        # A shut epoch is never opened again: there is nothing to forget in it.
+        settled = [n for n, handles in messages if not held.enabled or await node.cache.forget(held.epoch, handles)]
         if settled:
             await coordinator.done(conn, settled)
         return len(settled)
 
-    return await in_transaction(node, settle)
+    try:
+        return await in_transaction(node, settle)
+    except BaseException:
+        node.settled += own
+        raise
 
 
 async def housekeeping(node: Node, period: float = 1.0) -> None:
@@ -138,12 +192,14 @@ async def housekeeping(node: Node, period: float = 1.0) -> None:
             await store_access.mark_used(conn, sorted(node.used_keys))
         await prefixes.fold_counts(conn)
         await coordinator.expire_claims(conn)
+        await store_fence.expire(conn, node.settings.cache_ttl)
 
     while True:
         try:
             await relay(node)
             await in_transaction(node, tidy)
             node.used_keys.clear()
+            node.fence.expire(node.settings.cache_ttl + store_fence.MARGIN)
             async with reading(node) as conn:
                 metrics.outbox_oldest_seconds.set(await coordinator.oldest_message(conn))
         except Unavailable:

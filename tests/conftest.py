@@ -96,6 +96,10 @@ async def settings(servers: embedded.Servers, database_url: str, tmp_path_factor
         environment="test",
         metrics_port=0,
         cache_timeout=1.0,
+        # Each change of a lot or a prefix waits for these: long enough for a slow machine, short enough for a suite.
+        fence_poll=0.05,
+        fence_lease=0.1,
+        copies=0.02,
     )
 
 

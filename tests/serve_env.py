@@ -12,4 +12,7 @@ def serve_env(settings: Any) -> dict[str, str]:
         "NODE_SECRET_FILE": str(settings.secret_file),
         "PUBLIC_URL": settings.public_url,
         "METRICS_PORT": "0",
+        "FENCE_POLL": str(settings.fence_poll),
+        "FENCE_LEASE": str(settings.fence_lease),
+        "COPIES_SECONDS": str(settings.copies),
     }

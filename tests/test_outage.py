@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from node import embedded
+from node import embedded, polling
 from node.config import Settings
 from node.migrate import migrate
 from node.sealing import create_secret_file
@@ -47,17 +48,26 @@ def row(prefix: str, suffix: str, text: str) -> dict[str, Any]:
     return {"handle": f"{prefix}/{suffix}", "values": [{"index": 1, "type": "URL", "data": text}]}
 
 
-async def test_without_postgresql_kept_records_are_served_and_the_rest_is_503(own: Any, open_app: Any) -> None:
+@pytest.mark.parametrize("stale", [0.0, 3600.0])
+async def test_without_postgresql_nothing_is_served_that_may_be_old_unless_the_operator_allows_it(
+    own: Any, open_app: Any, stale: float
+) -> None:
     servers, settings = own
     prefix, headers = await a_firm(settings)
-    async with open_app(settings) as client:
+    async with open_app(replace(settings, stale_seconds=stale)) as client:
         for suffix in ("kept", "cold"):
             await client.post("/api/v1/handles", json=row(prefix, suffix, "a"), headers=headers)
-        assert (await client.get(f"/{prefix}/kept")).status_code == 200
+        for _ in range(2):  # it is kept from its second miss on
+            assert (await client.get(f"/{prefix}/kept")).status_code == 200
         await servers.stop_postgres()
-        assert (await client.get(f"/{prefix}/kept")).status_code == 200
+        if stale:
+            await answers(client, f"/{prefix}/kept", 200, marked=True)
+            kept = await client.get(f"/{prefix}/kept")
+            assert (kept.headers["idnode-stale"], kept.headers["cache-control"]) == ("?1", "no-store")
+        else:
+            await answers(client, f"/{prefix}/kept", 503)
         page = await client.get(f"/{prefix}/kept", headers={"Accept": "text/html"})
-        assert page.status_code == 200
+        assert page.status_code == 503
         cold = await client.get(f"/{prefix}/cold")
         assert (cold.status_code, cold.json()["code"]) == (503, "unavailable")
         assert int(cold.headers["retry-after"]) > 0
@@ -73,10 +83,10 @@ async def test_without_postgresql_kept_records_are_served_and_the_rest_is_503(ow
         assert again.status_code == 201
 
 
-async def answers(client: httpx.AsyncClient, path: str, status: int) -> None:
-    """Ask until it answers so: the pool finds its dead connections one by one."""
+async def answers(client: httpx.AsyncClient, path: str, status: int, *, marked: bool = False) -> None:
+    """Ask until it answers so: the pool finds its dead connections one by one, leases run out."""
     async with asyncio.timeout(20):
-        while (await client.get(path)).status_code != status:
+        while (answer := await client.get(path)).status_code != status or marked != ("idnode-stale" in answer.headers):
             await asyncio.sleep(0)
 
 
@@ -133,18 +143,19 @@ async def test_an_acknowledged_write_survives_a_killed_postgresql(own: Any, open
 
 async def test_a_reader_that_was_overtaken_cannot_put_back_what_it_read(node: Any) -> None:
     """The race of every look-aside: a slow reader's fill lands after a change was acknowledged."""
-    from node.cache import handle_key
-    from node.model import Kind, Row, Status
-
-    old = Row("s", Kind.ITEM, Status.ACTIVE, "", 0, b"", "", "", 1, 0.0, 0.0)
-    key = handle_key("88.999.1/s")
-    (fact,), (token,) = await node.cache.get([key])  # the reader misses, and may fill
-    assert (fact, bool(token)) == (None, True)
-    await node.cache.announce([key])  # a change begins ...
-    assert await node.cache.get([key]) == ([None], [""])  # ... nobody else may fill meanwhile ...
-    assert await node.cache.forget([key])  # ... and is acknowledged
-    await node.cache.fill(key, token, old)  # the slow reader comes with what it read before
-    (fact,), (token,) = await node.cache.get([key])
-    assert fact is None
-    await node.cache.fill(key, token, old)  # a reader that began afterwards may fill
-    assert (await node.cache.get([key]))[0] == [old]
+    await polling.start(node)
+    epoch, cache = node.fence.epoch, node.cache
+    handle, prefix = "88.999.1/s", "88.999.1"
+    assert (await cache.lease(epoch, "slow", [handle], [prefix]))[0] == [True]  # the reader misses, and may fill
+    await cache.announce(epoch, [handle])  # a change begins ...
+    assert (await cache.lease(epoch, "other", [handle], [prefix]))[0] == [
+        False
+    ]  # ... nobody else may fill meanwhile ...
+    assert await cache.forget(epoch, [handle])  # ... and is acknowledged
+    await cache.fill(epoch, "slow", [(handle, b"old", 60)])  # the slow reader comes with what it read before
+    entries, _ = await cache.get(epoch, [handle], [])
+    assert entries == [None]
+    await cache.lease(epoch, "new", [handle], [prefix])  # a reader that began afterwards may fill
+    await cache.fill(epoch, "new", [(handle, b"new", 60)])
+    entries, _ = await cache.get(epoch, [handle], [])
+    assert entries == [b"new"]

@@ -29,14 +29,15 @@ async def ready(request: Request) -> Response:
     """200 while handles can be resolved; says apart whether they can be registered. Valkey away is only degraded."""
     node = node_of(request)
     resolution, registration, cache = await asyncio.gather(
-        _probe(_resolves, node), _probe(_registers, node), node.cache.alive()
+        _probe(_resolves, node), _probe(_registers, node), node.cache.probe()
     )
+    usable = bool(cache) and node.fence.enabled and node.fence.server == cache
     body = {
         "status": "ready" if resolution and registration else "unavailable",
         "resolution": resolution,
         "registration": registration,
-        "cache": cache,
-        "degraded": not cache,
+        "cache": usable,
+        "degraded": not usable,
     }
     return json_response(body, 200 if resolution and registration else 503, {"Cache-Control": "no-store"})
 

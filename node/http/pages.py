@@ -24,6 +24,7 @@ from node.errors import (
     UnknownPrefix,
 )
 from node.http import problems
+from node.http.answers import Answer
 from node.records import Resolved
 from node.runtime import Node
 from node.scanning import ScanPage, local
@@ -114,6 +115,13 @@ def page(node: Node, name: str, values: dict[str, Any], status: int = 200, *, fo
     shared = {"node": node.settings.node_name, "base": public.path, "link": partial(address_of, node)}
     text = _TEMPLATES[name].render({**shared, **values})
     return Response(text, status, headers, "text/html; charset=utf-8")
+
+
+def as_answer(response: Response) -> Answer:
+    """A response of a page for the short way."""
+    return Answer(
+        response.status_code, [h for h in response.raw_headers if h[0] != b"content-length"], bytes(response.body)
+    )
 
 
 async def scan(node: Node, resolved: Resolved) -> Response:

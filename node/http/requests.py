@@ -33,6 +33,7 @@ from node.runtime import Node
 from node.writing import Claim
 
 _T = TypeVar("_T")
+MAX_HEADERS = 16 * 1024  # bytes; httptools itself took 1 MiB
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _FIELD = re.compile(r" - at `\$\.?(.*)`$")
 

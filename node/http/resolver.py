@@ -1,7 +1,8 @@
-"""The small ASGI callable in front of FastAPI: resolves handles, hands everything else on.
+"""The small ASGI callable in front: resolves handles, hands everything else on.
 
-`GET /{prefix}/{suffix}` and `GET /api/handles/{handle}`. The path is decoded once, from the raw bytes. A request
-with credentials is answered from PostgreSQL and never meets what is kept for the public.
+`GET /{prefix}/{suffix}` and `GET /api/handles/{handle}`: no Pydantic, no Depends, no middleware on the way. The path is
+decoded once, from the raw bytes. A request with credentials is answered from PostgreSQL and never meets what is kept
+for the public.
 """
 
 from __future__ import annotations
@@ -10,124 +11,112 @@ import logging
 import re
 import time
 from typing import Any
-from urllib.parse import parse_qs
 
-import orjson
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from node import access, metrics, revision
+from node import metrics
 from node.errors import BadRequest, NodeError
-from node.http import pages, problems
-from node.http.handle_api import handle_document
+from node.http import answers, owners, pages
+from node.http.answers import Answer
+from node.http.copies import Copies
+from node.http.handle_api import api_answer
 from node.http.negotiation import wants_page
-from node.http.requests import client_address, path_after
-from node.model import Identity, Status
-from node.records import Resolved
-from node.resolution import resolve, resolve_as
+from node.http.queries import Query, query_of
+from node.http.requests import MAX_HEADERS, path_after
+from node.kept import Form, View
+from node.records import gone, gone_again
+from node.resolution import resolve_for_page, resolve_timed
 from node.runtime import Node
 
 _PREFIX = re.compile(rb"^/\d{2}\.\d{3,5}\.\d+(/|%2[fF])")
 _API = b"/api/handles/"
+_PRIVATE = (b"authorization", b"cookie")
 _log = logging.getLogger(__name__)
-
-Query = dict[str, list[str]]
 
 
 class FrontDoor:
     """ASGI application: the resolver's own paths, else `app`."""
 
-    def __init__(self, app: ASGIApp, state: Any) -> None:
+    def __init__(self, app: ASGIApp, state: Any, copies: float) -> None:
         self._app = app
         self._state = state  # state.node is set while the lifespan runs
+        self.copies = Copies(copies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not _ours(scope):
+        if scope["type"] != "http" or not ours(scope["method"], scope["raw_path"]):
             await self._app(scope, receive, send)
             return
-        response = await self._answer(scope)
-        if scope["method"] == "HEAD":
-            response.body = b""
-        await response(scope, receive, send)
+        await answers.send_answer(send, await self._answer(scope), scope["method"] == "HEAD")
 
-    async def _answer(self, scope: Scope) -> Response:
-        node: Node = self._state.node
-        start = time.perf_counter()
-        source, result = "none", "hit"
-        headers = {k: v.decode("latin-1") for k, v in scope["headers"]}
-        api = scope["raw_path"].startswith(_API)
-        html = not api and wants_page(headers.get(b"accept", ""))
+    async def _answer(self, scope: Scope) -> Answer:
+        begin = time.perf_counter()
+        target: bytes = scope["raw_path"]
+        api = target.startswith(_API)
+        headers = dict(scope["headers"])
+        page = not api and wants_page(headers.get(b"accept", b"").decode("latin-1"))
+        result, source = "hit", "none"
         try:
-            query = _query(scope)
-            resolved, source = await _look_up(node, scope, headers, "/api/handles/" if api else "/")
-            if not api and resolved.row.status == Status.TOMBSTONE:
-                raise revision.gone(resolved.handle, resolved.row)
-            response = await _render(node, resolved, query, api, html)
+            if sum(len(k) + len(v) for k, v in scope["headers"]) > MAX_HEADERS:
+                raise BadRequest.of(reason="headers over 16 KiB", reason_zh="请求头超过 16 KiB")
+            answer, source = await self._resolved(scope, headers, api, page)
         except NodeError as error:
             result = error.code
-            response = _refusal(node, error, api, html, scope)
+            answer = self._refusal(scope, error, api, page)
         except Exception:
             _log.exception("resolution failed")
             result = "internal"
-            response = _refusal(node, NodeError(), api, html, scope)
+            answer = self._refusal(scope, NodeError(), api, page)
         metrics.resolve_total.labels(result, source).inc()
-        metrics.resolve_seconds.observe(time.perf_counter() - start)
-        return response
+        metrics.resolve_seconds.observe(time.perf_counter() - begin)
+        return answer
+
+    async def _resolved(self, scope: Scope, headers: dict[bytes, bytes], api: bool, page: bool) -> tuple[Answer, str]:
+        """(answer, the tier that gave it)."""
+        node: Node = self._state.node
+        handle = path_after(scope, "/api/handles/" if api else "/")
+        query = query_of(scope["query_string"])
+        if any(name in headers for name in _PRIVATE):
+            return await owners.answer(node, scope, headers, handle, query, api=api, page=page), "pg"
+        if "qr" in query:
+            await resolve_timed(node, handle)
+            return pages.as_answer(pages.qr(node, handle, query["qr"][0])), "pg"
+        if page:
+            return await public_page(node, handle), "pg"
+        conditional = headers.get(b"if-none-match")
+        if not query and conditional is None and (copy := self.copies.get(scope["raw_path"])) is not None:
+            return copy.answer, "copy"
+        view, started = await resolve_timed(node, handle)
+        answer = await _public(node, view, query, api)
+        if not query and conditional is None and view.source == "cache" and not view.stale:
+            self.copies.put(scope["raw_path"], answer, view.prefix_id, started)
+        if conditional is not None:
+            answer = answers.not_modified(answer, conditional.decode("latin-1"))
+        return answer, view.source
+
+    def _refusal(self, scope: Scope, error: NodeError, api: bool, page: bool) -> Answer:
+        if page:
+            return pages.as_answer(pages.problem(self._state.node, error))
+        if api:
+            return answers.api_refusal(error, scope["raw_path"][len(_API) :].decode("ascii", "replace"))
+        return answers.refusal(error)
 
 
-def _ours(scope: Scope) -> bool:
-    path: bytes = scope["raw_path"]
-    if scope["method"] not in ("GET", "HEAD"):
-        return False
-    return bool(_PREFIX.match(path)) or path.startswith(_API)
+def ours(method: str, target: bytes) -> bool:
+    """Whether the resolver answers this."""
+    return method in ("GET", "HEAD") and (bool(_PREFIX.match(target)) or target.startswith(_API))
 
 
-def _query(scope: Scope) -> Query:
-    try:
-        return parse_qs(
-            scope["query_string"].decode("ascii"), keep_blank_values=True, max_num_fields=100, errors="strict"
-        )
-    except ValueError:
-        raise BadRequest.of(reason="the query cannot be read", reason_zh="查询参数无法解析") from None
+async def public_page(node: Node, handle: str) -> Answer:
+    """The page that anybody sees."""
+    resolved = await resolve_for_page(node, handle)
+    if resolved.is_gone:
+        raise gone(resolved.handle, resolved.row)
+    return pages.as_answer(await pages.scan(node, resolved))
 
 
-async def _look_up(node: Node, scope: Scope, headers: dict[bytes, str], start: str) -> tuple[Resolved, str]:
-    handle = path_after(scope, start)
-    scheme, _, token = headers.get(b"authorization", "").partition(" ")
-    if b"authorization" not in headers:
-        if b"cookie" in headers:  # nothing here sets one; whoever sends one is kept from shared answers all the same
-            return await resolve_as(node, Identity("anonymous"), handle), "pg"
-        return await resolve(node, handle)
-    identity = await access.enterprise(
-        node, token.strip() if scheme.lower() == "bearer" else "", client_address(scope, node.settings)
-    )
-    return await resolve_as(node, identity, handle), "pg"
-
-
-async def _render(node: Node, resolved: Resolved, query: Query, api: bool, html: bool) -> Response:
+async def _public(node: Node, view: View, query: Query, api: bool) -> Answer:
     if api:
-        status, document = handle_document(resolved, query)
-        return _json(document, status, {"Access-Control-Allow-Origin": "*", "Cache-Control": "no-cache"})
-    if "qr" in query:
-        return pages.qr(node, resolved.handle, query["qr"][0])
-    if html:
-        return await pages.scan(node, resolved)
-    private = resolved.level == "private"
-    headers = {"Cache-Control": "private, no-store" if private else "no-cache", "Vary": "Accept"}
-    return _json(resolved.record(), 200, headers)
-
-
-def _json(document: Any, status: int, headers: dict[str, str]) -> Response:
-    return Response(orjson.dumps(document), status, headers, "application/json")
-
-
-def _refusal(node: Node, error: NodeError, api: bool, html: bool, scope: Scope) -> Response:
-    if html:
-        return pages.problem(node, error)
-    if not api:
-        return problems.response(error)
-    # Handle.Net's own codes: a tombstone is not found, a prefix that lives elsewhere a bad request.
-    status = {100: 404, 102: 400, 301: 400}.get(error.response_code, problems.status_of(error))
-    handle = scope["raw_path"][len(_API) :].decode("ascii", "replace")
-    document = {"responseCode": error.response_code, "handle": handle, "message": error.detail}
-    return _json(document, status, problems.headers(error))
+        return await api_answer(node, view, query)
+    if view.form == Form.GONE:
+        raise gone_again(view.document())
+    return answers.public_json(view, view.body, view.etag, node.settings.max_age)

@@ -24,10 +24,9 @@ _EXPIRE = "DELETE FROM idempotency WHERE created_at < now() - make_interval(hour
 
 _POST = "INSERT INTO outbox (topic, body) VALUES ($1, $2) RETURNING id"
 _DONE = "DELETE FROM outbox WHERE id = ANY ($1::bigint[])"
-# Rows younger than a second belong to a writer that is still forgetting by itself.
 _DUE = """
-    SELECT id, body FROM outbox WHERE topic = $1 AND created_at < now() - interval '1 second'
-     ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
+    SELECT id, body FROM outbox WHERE topic = $1 AND created_at <= now() - make_interval(secs => $2)
+     ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED
 """
 _OLDEST = "SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 FROM outbox"
 _PING = "SELECT count(*) FROM (SELECT FROM prefix LIMIT 1) AS one"
@@ -63,9 +62,9 @@ async def done(conn: Connection, ids: Sequence[int]) -> None:
     await conn.execute(_DONE, list(ids))
 
 
-async def due(conn: Connection, topic: str, limit: int = 500) -> list[tuple[int, Any]]:
-    """Messages that their writer did not finish with, held against other relays for this transaction."""
-    return [(r["id"], orjson.loads(r["body"])) for r in await conn.fetch(_DUE, topic, limit)]
+async def due(conn: Connection, topic: str, older: float, limit: int = 500) -> list[tuple[int, Any]]:
+    """Messages of at least `older` s, held against other relays for this transaction."""
+    return [(r["id"], orjson.loads(r["body"])) for r in await conn.fetch(_DUE, topic, older, limit)]
 
 
 async def oldest_message(conn: ReadConnection) -> float:

@@ -24,6 +24,13 @@ _SELECT_MANY = f"""
       JOIN handle h ON h.shard = wanted.shard AND h.prefix_id = $1 AND h.suffix = wanted.suffix
 """
 
+# Of any prefixes: which row belongs to which wish is said by its number.
+_SELECT_EACH = f"""
+    SELECT wanted.n, {_ROW}
+      FROM unnest($1::integer[], $2::smallint[], $3::integer[], $4::text[]) AS wanted (n, shard, prefix_id, suffix)
+      JOIN handle h ON h.shard = wanted.shard AND h.prefix_id = wanted.prefix_id AND h.suffix = wanted.suffix
+"""
+
 # What is new is stored, what is there already is left alone; the rows come back in no order.
 _INSERT = """
     INSERT INTO handle (shard, prefix_id, suffix, kind, status, lot, template_id, values, created_at, updated_at)
@@ -113,6 +120,16 @@ async def fetch_many(
 ) -> dict[str, Row]:
     """The rows that exist, by suffix; `shards` goes with `suffixes`."""
     return {r["suffix"]: _row(r) for r in await conn.fetch(_SELECT_MANY, prefix_id, shards, suffixes)}
+
+
+async def fetch_each(
+    conn: ReadConnection, prefix_ids: Sequence[int], shards: Sequence[int], suffixes: Sequence[str]
+) -> list[Row | None]:
+    """The row of each (prefix, shard, suffix), in order; None where there is none."""
+    found: list[Row | None] = [None] * len(suffixes)
+    for record in await conn.fetch(_SELECT_EACH, range(len(suffixes)), shards, prefix_ids, suffixes):
+        found[record["n"]] = _row(record)
+    return found
 
 
 async def insert(conn: Connection, prefix_id: int, rows: Sequence[NewRow]) -> set[str]:

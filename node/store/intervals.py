@@ -47,6 +47,16 @@ _AT_EACH = """
                           WHERE shard = $1 AND prefix_id = $2 AND first_counter <= c.counter
                           ORDER BY first_counter DESC LIMIT 1) AS i
 """
+# The same for serials of any prefixes, each by its number.
+_AT_EACH_OF = """
+    SELECT c.n, c.counter, i.first_counter, i.last_counter, i.state, i.counted, i.lot, i.run_id, i.reason,
+           extract(epoch FROM i.since)::float8 AS since
+      FROM unnest($1::integer[], $2::smallint[], $3::integer[], $4::bigint[]) AS c (n, shard, prefix_id, counter)
+     CROSS JOIN LATERAL (SELECT first_counter, last_counter, state, counted, lot, run_id, reason, since
+                           FROM serial_interval s
+                          WHERE s.shard = c.shard AND s.prefix_id = c.prefix_id AND s.first_counter <= c.counter
+                          ORDER BY s.first_counter DESC LIMIT 1) AS i
+"""
 # The first of them may begin before `first`; none before it can reach that far.
 _OVERLAPPING = f"""
     SELECT {_INTERVAL} FROM serial_interval
@@ -151,6 +161,18 @@ async def at_each(conn: ReadConnection, prefix: Prefix, counters: Sequence[int])
     """The interval of each counter that has one."""
     found = await conn.fetch(_AT_EACH, prefix.home, prefix.id, counters)
     return {r["counter"]: _interval(r) for r in found if r["last_counter"] >= r["counter"]}
+
+
+async def at_each_of(
+    conn: ReadConnection, prefixes: Sequence[Prefix], counters: Sequence[int]
+) -> list[Interval | None]:
+    """The interval of each (prefix, counter), in order; None where there is none."""
+    found: list[Interval | None] = [None] * len(counters)
+    homes, ids = [p.home for p in prefixes], [p.id for p in prefixes]
+    for record in await conn.fetch(_AT_EACH_OF, range(len(counters)), homes, ids, counters):
+        if record["last_counter"] >= record["counter"]:
+            found[record["n"]] = _interval(record)
+    return found
 
 
 async def overlapping(conn: ReadConnection, prefix: Prefix, first: int, last: int) -> list[Interval]:

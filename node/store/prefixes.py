@@ -16,6 +16,7 @@ _SELECT = """
 _SELECT_ONE = f"{_SELECT} WHERE p.prefix = $1"
 _OF_REGISTRANT = f"{_SELECT} WHERE p.registrant_id = $1 ORDER BY p.prefix"
 _ALL = f"{_SELECT} ORDER BY p.prefix LIMIT $1"
+_EACH = f"{_SELECT} WHERE p.prefix = ANY ($1::text[])"
 
 # A writer holds its prefix shared, a change of the prefix's state holds it alone: nothing is registered
 # after a suspension was acknowledged. An advisory lock writes no row, FOR SHARE would write one each time.
@@ -95,8 +96,14 @@ async def of_registrant(conn: ReadConnection, registrant_id: int) -> list[Prefix
     return [_prefix(r) for r in await conn.fetch(_OF_REGISTRANT, registrant_id)]
 
 
-async def every(conn: ReadConnection, limit: int = 10_000) -> list[Prefix]:
+async def every(conn: ReadConnection, limit: int | None = 10_000) -> list[Prefix]:
+    """Prefixes in order, all of them with a limit of None."""
     return [_prefix(r) for r in await conn.fetch(_ALL, limit)]
+
+
+async def fetch_each(conn: ReadConnection, names: list[str]) -> list[Prefix]:
+    """Those of the prefixes that exist."""
+    return [_prefix(r) for r in await conn.fetch(_EACH, names)]
 
 
 async def hold(conn: Connection, prefix: str, *, alone: bool = False) -> Prefix | None:

@@ -1,0 +1,100 @@
+"""Answers without Starlette's Response: status, headers as ASGI has them, body. For the short way."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import orjson
+from starlette.types import Send
+
+from node.errors import NodeError
+from node.http import problems
+from node.kept import View
+
+Headers = list[tuple[bytes, bytes]]
+
+_JSON = (b"content-type", b"application/json")
+_PROBLEM = (b"content-type", problems.CONTENT_TYPE.encode())
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+_VARY = (b"vary", b"Accept")
+_ANY_ORIGIN = (b"access-control-allow-origin", b"*")
+_NO_CACHE = b"no-cache"
+# A request's id: random for the process, counted within it; a random one each costs as much as the rest of the head.
+_run = secrets.token_hex(4)
+_count = itertools.count()
+
+
+def request_id() -> bytes:
+    """The id of a request, unique over workers and restarts."""
+    return f"{_run}{next(_count):08x}".encode()
+
+
+@dataclass(slots=True)
+class Answer:
+    """What is sent. `headers` are without content-length and request id."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+def cache_control(max_age: int) -> bytes:
+    """Of a public answer: asked again each time, unless the operator allows a carton to look fine for `max_age` s."""
+    return b"public, max-age=%d" % max_age if max_age else _NO_CACHE
+
+
+def public_json(view: View, body: bytes, etag: str, max_age: int, *, api: bool = False) -> Answer:
+    """A public record as it is kept; the same for everybody. `api`: Handle.Net's form, which any page may read."""
+    headers = [_JSON, (b"etag", etag.encode()), (b"cache-control", cache_control(max_age)), _VARY]
+    if api:
+        headers.append(_ANY_ORIGIN)
+    if view.stale:  # RFC 9111 dropped the Warning header; a name of our own says it
+        headers[2] = (b"cache-control", b"no-store")
+        headers.append((b"idnode-stale", b"?1"))
+    return Answer(200, headers, body)
+
+
+def private_json(document: object, extra: Headers) -> Answer:
+    """What only its reader may see."""
+    return Answer(200, [_JSON, (b"cache-control", b"private, no-store"), _VARY, *extra], orjson.dumps(document))
+
+
+def refusal(error: NodeError) -> Answer:
+    """A problem document (RFC 9457)."""
+    extra = [(k.lower().encode(), v.encode()) for k, v in problems.headers(error).items()]
+    return Answer(problems.status_of(error), [_PROBLEM, *extra, _VARY], problems.encoded(error))
+
+
+def api_refusal(error: NodeError, handle: str) -> Answer:
+    """Handle.Net's own codes: a tombstone is not found, a prefix that lives elsewhere a bad request."""
+    status = {100: 404, 102: 400, 301: 400}.get(error.response_code, problems.status_of(error))
+    document = {"responseCode": error.response_code, "handle": handle, "message": error.detail}
+    extra = [(k.lower().encode(), v.encode()) for k, v in problems.headers(error).items()]
+    return Answer(status, [_JSON, *extra], orjson.dumps(document))
+
+
+def not_modified(answer: Answer, if_none_match: str) -> Answer:
+    """304 where the client has these bytes (RFC 9110 13.1.2, weak comparison), else the answer itself."""
+    etag = next((value for name, value in answer.headers if name == b"etag"), None)
+    if etag is None or not _matches(etag.decode(), if_none_match.split(",")):
+        return answer
+    return Answer(304, [h for h in answer.headers if h[0] != b"content-type"], b"")
+
+
+def _matches(etag: str, candidates: Iterable[str]) -> bool:
+    return any(one.strip().removeprefix("W/") in (etag, "*") for one in candidates)
+
+
+def complete(answer: Answer) -> Headers:
+    """All headers of an answer, as they go on the wire."""
+    length = [] if answer.status == 304 else [(b"content-length", b"%d" % len(answer.body))]
+    return [*answer.headers, *length, (b"x-request-id", request_id()), _NOSNIFF]
+
+
+async def send_answer(send: Send, answer: Answer, head: bool) -> None:
+    """Send it; `head`: without its body."""
+    await send({"type": "http.response.start", "status": answer.status, "headers": complete(answer)})
+    await send({"type": "http.response.body", "body": b"" if head else answer.body})

@@ -1,0 +1,108 @@
+"""Many handles at once from PostgreSQL, each with its lot and, for a minted serial, its interval: three statements for
+any number of them. Lots are kept in the process: a thousand of them stand for five million items."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+
+import handle_codec
+from node import catalogue, items
+from node.fence import Fence, lot_name, prefix_name
+from node.joining import Ask
+from node.model import Interval, IntervalState, Prefix, Row
+from node.records import Resolved
+from node.runtime import Node, ReadConnection
+from node.store import handles, intervals
+
+_MAX_LOTS = 4096
+_MAX_LOT = 16 * 1024  # bytes of a lot's content; larger ones are read each time: 64 MiB at the most are kept
+
+
+class KnownLots:
+    """Rows of lots as of when their dependent had this stamp; good while it has not moved."""
+
+    def __init__(self, fence: Fence) -> None:
+        self._fence = fence
+        self._rows: OrderedDict[str, tuple[Row, int]] = OrderedDict()
+
+    def get(self, handle: str) -> Row | None:
+        known = self._rows.get(handle)
+        if known is None or self._fence.stamp(lot_name(handle)) > known[1]:
+            return None
+        return known[0]
+
+    def keep(self, handle: str, row: Row, turn: int) -> None:
+        """Keep a row that was read after `turn` of the fence; not where the lot moved meanwhile."""
+        name = lot_name(handle)
+        if len(row.content) > _MAX_LOT or self._fence.moved_since([name], turn):
+            return
+        self._rows[handle] = (row, self._fence.stamp(name))
+        self._rows.move_to_end(handle)
+        if len(self._rows) > _MAX_LOTS:
+            self._rows.popitem(last=False)
+
+
+async def find_each(node: Node, conn: ReadConnection, asks: Sequence[Ask], lots: KnownLots) -> list[Resolved | None]:
+    """The public view's parts of each ask, in order; None for a handle that is not there."""
+    shards = [handle_codec.shard_of(a.suffix, a.prefix.home, a.prefix.spread) for a in asks]
+    rows = await handles.fetch_each(conn, [a.prefix.id for a in asks], shards, [a.suffix for a in asks])
+    minted = [n for n, ask in enumerate(asks) if ask.counter >= 0]
+    held: dict[int, Interval | None] = dict.fromkeys(range(len(asks)))
+    if minted:
+        found = await intervals.at_each_of(conn, [asks[n].prefix for n in minted], [asks[n].counter for n in minted])
+        held |= dict(zip(minted, found, strict=True))
+    wanted = {}
+    for n, (ask, row) in enumerate(zip(asks, rows, strict=True)):
+        interval = held[n]
+        lot = row.lot if row else interval.lot if interval else ""
+        if lot:
+            wanted[f"{ask.prefix.prefix}/{lot}"] = (ask.prefix, lot)
+    known = await _lots(node, conn, wanted, lots)
+    resolved: list[Resolved | None] = []
+    for n, (ask, row) in enumerate(zip(asks, rows, strict=True)):
+        resolved.append(await _resolved(node, conn, ask, row, held[n], known))
+    return resolved
+
+
+async def _resolved(
+    node: Node, conn: ReadConnection, ask: Ask, row: Row | None, interval: Interval | None, known: Mapping[str, Row]
+) -> Resolved | None:
+    if row is None:
+        if interval is None:
+            return None
+        lot = known.get(f"{ask.prefix.prefix}/{interval.lot}")
+        row = items.rowless(ask.suffix, interval, lot.template_id if lot else 0)
+    else:
+        lot = known.get(f"{ask.prefix.prefix}/{row.lot}") if row.lot else None
+    compiled = await catalogue.by_id(node, row.template_id, conn)
+    return Resolved(ask.handle, ask.prefix, row, lot, compiled, "public", interval)
+
+
+async def _lots(
+    node: Node, conn: ReadConnection, wanted: dict[str, tuple[Prefix, str]], lots: KnownLots
+) -> dict[str, Row]:
+    known = {name: row for name in wanted if (row := lots.get(name)) is not None}
+    missing = [name for name in wanted if name not in known]
+    if missing:
+        turn = node.fence.turn
+        pairs = [wanted[name] for name in missing]
+        shards = [handle_codec.shard_of(lot, prefix.home, prefix.spread) for prefix, lot in pairs]
+        rows = await handles.fetch_each(conn, [p.id for p, _ in pairs], shards, [lot for _, lot in pairs])
+        for name, row in zip(missing, rows, strict=True):
+            if row is not None:
+                known[name] = row
+                lots.keep(name, row, turn)
+    return known
+
+
+def dependents_of(resolved: Resolved) -> list[str]:
+    """Names of what the view was made from besides the handle's own row."""
+    prefix = resolved.prefix.prefix
+    lots: Iterable[str] = {resolved.row.lot, resolved.interval.lot if resolved.interval else ""} - {""}
+    return [prefix_name(prefix), *(lot_name(f"{prefix}/{lot}") for lot in sorted(lots))]
+
+
+def may_be_kept(resolved: Resolved) -> bool:
+    """Not a reserved serial: its row is registered like a new one, without anything to forget."""
+    return resolved.interval is None or resolved.interval.state != IntervalState.RESERVED
