@@ -72,7 +72,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     app.add_exception_handler(Replayed, _replayed)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    return FrontDoor(Guard(app), app.state, known.copies)
+    return FrontDoor(Guard(app), app.state, known)
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:

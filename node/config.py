@@ -44,6 +44,8 @@ class Settings:
     max_age: int = 0  # of public answers in others' caches; a recalled carton looks fine that much longer
     negative_ttl: int = 30  # of a kept "no such handle"
     read_queue: int = 4096  # first reads that wait for PostgreSQL, then 503
+    header_seconds: float = 10.0  # for a whole request head, from its first byte
+    body_seconds: float = 30.0  # without a byte of a body that was announced
     switched_off: frozenset[str] = frozenset()  # parts of the cache protocol, for tests of the tests; only with dev
     max_body: int = 8 * 1024 * 1024
     metrics_host: str = "127.0.0.1"
@@ -88,6 +90,8 @@ class Settings:
             max_age=_number(env, "MAX_AGE", int, cls.max_age),
             negative_ttl=_number(env, "NEGATIVE_TTL", int, cls.negative_ttl),
             read_queue=_number(env, "READ_QUEUE", int, cls.read_queue),
+            header_seconds=_number(env, "HEADER_SECONDS", float, cls.header_seconds),
+            body_seconds=_number(env, "BODY_SECONDS", float, cls.body_seconds),
             switched_off=frozenset(env.get("NODE_SWITCH_OFF", "").split(","))
             if env.get("NODE_DEV") == "1"
             else frozenset(),

@@ -28,6 +28,11 @@ class Found:
     def __init__(self, started: float, view: View | None = None, resolved: Resolved | None = None) -> None:
         self.started, self._view, self.resolved = started, view, resolved
 
+    @property
+    def kept(self) -> View | None:
+        """The view, where Valkey kept it."""
+        return self._view if self.resolved is None else None
+
     def view(self, make: Callable[[Resolved], View]) -> View | None:
         """The view, made once however many asked."""
         if self._view is None and self.resolved is not None:

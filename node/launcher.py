@@ -14,6 +14,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from node.config import ConfigError, Settings
+from node.http.protocol import Protocol
 
 _BACKLOG = 2048
 _GRACE = 20  # s for requests under way at shutdown
@@ -102,7 +103,7 @@ def serve(
         factory=True,
         workers=workers,
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         ws="none",
         access_log=False,
         log_config=None,

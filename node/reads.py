@@ -22,7 +22,8 @@ from node.records import Resolved, gone
 from node.runtime import Node, reading
 
 _SIZE = 256  # asks of one call: MGET of 512 was no faster
-_CACHE_FLIGHTS = 2
+# Few flights make large batches: one of 16 costs half of two of 8.
+_CACHE_FLIGHTS, _STORE_FLIGHTS = 1, 2
 _NEGATIVES = 200  # made-up codes admitted a second: with a ttl of 30 s 6,000 entries of about 100 bytes at the most
 _SLOW = 3.0  # s for one batch; PostgreSQL is away then
 
@@ -51,7 +52,7 @@ class Reads:
         self._node = node
         queue = node.settings.read_queue
         self._cached = Joiner(self._from_cache, flights=_CACHE_FLIGHTS, size=_SIZE, queue=queue)
-        self._stored = Joiner(self._from_store, flights=max(1, node.settings.pool_size // 2), size=_SIZE, queue=queue)
+        self._stored = Joiner(self._from_store, flights=_STORE_FLIGHTS, size=_SIZE, queue=queue)
         self._lots = KnownLots(node.fence)
         self._missed, self._absent = Doorkeeper(65_536), Doorkeeper(8_192)
         self._second, self._negatives = 0, 0

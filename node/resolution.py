@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -71,6 +72,19 @@ async def _known(node: Node, prefix_text: str, suffix: str) -> tuple[Prefix, int
         return prefix, (await serials.known_keyring(node, prefix)).counter_of(suffix)
     except ForgedSerial:
         raise ForgedHandle.of(handle=f"{prefix_text}/{suffix}") from None
+
+
+def ask_again(node: Node, handle: str) -> asyncio.Future[Found] | None:
+    """Read a handle once more that was resolved a moment ago; None where that is not possible without waiting."""
+    prefix_text, _, suffix = handle.partition("/")
+    prefix = node.fence.prefixes.get(prefix_text)
+    if prefix is None or not node.fence.fresh():
+        return None
+    counter = serials.counter_in_memory(node, prefix, suffix) if handle_codec.is_serial(suffix) else -1
+    try:
+        return reads_of(node).ask(prefix, suffix, counter) if counter is not None else None
+    except Unavailable:
+        return None
 
 
 async def _stale(node: Node, prefix_text: str, suffix: str) -> View:

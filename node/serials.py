@@ -75,6 +75,17 @@ async def known_keyring(node: Node, prefix: Prefix) -> Keyring:
     return ring
 
 
+def counter_in_memory(node: Node, prefix: Prefix, suffix: str) -> int | None:
+    """The counter of a serial that was resolved before; None where the keys would have to be read."""
+    known: tuple[Keyring, int] | None = node.keyrings.get(prefix.prefix)
+    if known is None or node.fence.stamp(keys_name(prefix.prefix)) > known[1]:
+        return None
+    try:
+        return known[0].counter_of(suffix)
+    except ForgedSerial:
+        return None
+
+
 async def reserve(node: Node, conn: Connection, prefix: Prefix, count: int) -> tuple[SerialKey, int]:
     """Hand out `count` counters of the prefix, whose key is made with the first of them: (key, first counter).
 

@@ -3,43 +3,88 @@ filled them. Never of a refusal. A change of a record waits that long before it 
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from node import metrics
 from node.http.answers import Answer
+from node.joining import Found
+from node.kept import View
 
+_TELL = 1000
+_LATE = 0.4  # of its life left: a record that is asked for then is read again
+Asked = asyncio.Future[Found] | None
 _MOST = 4096  # of one period: whatever is hot at more than 10 requests a second is among them
 
 
 @dataclass(slots=True)
 class Copy:
-    """An answer, until when it is right (monotonic s), and the prefix that it counts for."""
+    """An answer, and until when it is right (monotonic s)."""
 
     until: float
     answer: Answer
-    prefix_id: int
-    wire: bytes = b""  # head and body as they go on the wire, but for date and request id; made by the first use
+    handle: str
+    etag: str  # of the record, whatever form the answer gives it
+    refreshing: bool = False
+    wire: tuple[bytes, bytes] | None = None  # as on the wire, before and after the request's id; made by the first use
 
 
 class Copies:
-    """By request target as it came; without query, credentials or conditions. Emptied each period: nothing in it is
-    older, and nothing has to be evicted."""
+    """By request target as it came; without query, credentials or conditions."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, ask: Callable[[str], Asked]) -> None:
         self.seconds = seconds
+        self._ask = ask
         self._by_target: dict[bytes, Copy] = {}
         self._emptied = 0.0
+        self._served = 0  # since metrics heard of it: they cost more than the answer
 
     def get(self, target: bytes) -> Copy | None:
         copy = self._by_target.get(target)
-        return copy if copy is not None and time.monotonic() < copy.until else None
+        if copy is None:
+            return None
+        left = copy.until - time.monotonic()
+        if left <= 0:
+            return None
+        if left < self.seconds * _LATE and not copy.refreshing:
+            self._refresh(target, copy)
+        return copy
 
-    def put(self, target: bytes, answer: Answer, prefix_id: int, started: float) -> None:
-        """Keep an answer that was read from Valkey beginning at `started`."""
+    def _refresh(self, target: bytes, copy: Copy) -> None:
+        """Read a hot record again before its copy is too old: with others of the turn, without a request's cost."""
+        asked = self._ask(copy.handle)
+        if asked is not None:
+            copy.refreshing = True
+            asked.add_done_callback(lambda done: self._refreshed(target, copy, done))
+
+    def _refreshed(self, target: bytes, copy: Copy, done: asyncio.Future[Found]) -> None:
+        copy.refreshing = False
+        view = None if done.cancelled() or done.exception() else done.result().kept
+        if view is not None and view.etag == copy.etag:
+            copy.until = max(copy.until, done.result().started + self.seconds)
+        else:
+            self._by_target.pop(target, None)
+
+    def count(self, copy: Copy) -> None:
+        """One was served."""
+        self._served += 1
+        if self._served >= _TELL:
+            self.tell()
+
+    def tell(self) -> None:
+        """Let the metrics know."""
+        metrics.resolve_total.labels("hit", "copy").inc(self._served)
+        self._served = 0
+
+    def put(self, target: bytes, answer: Answer, view: View, started: float) -> None:
+        """Keep an answer that was made of what Valkey said, asked at `started`."""
         now = time.monotonic()
         if now - self._emptied > self.seconds:
-            self._by_target.clear()
+            self._by_target = {t: copy for t, copy in self._by_target.items() if copy.until > now}
             self._emptied = now
+            self.tell()
         until = started + self.seconds
         if until > now and len(self._by_target) < _MOST:
-            self._by_target[target] = Copy(until, answer, prefix_id)
+            self._by_target[target] = Copy(until, answer, view.handle, view.etag)

@@ -7,6 +7,7 @@ for the public.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -15,6 +16,7 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from node import metrics
+from node.config import Settings
 from node.errors import BadRequest, NodeError
 from node.http import answers, owners, pages
 from node.http.answers import Answer
@@ -23,9 +25,10 @@ from node.http.handle_api import api_answer
 from node.http.negotiation import wants_page
 from node.http.queries import Query, query_of
 from node.http.requests import MAX_HEADERS, path_after
+from node.joining import Found
 from node.kept import Form, View
 from node.records import gone, gone_again
-from node.resolution import resolve_for_page, resolve_timed
+from node.resolution import ask_again, resolve_for_page, resolve_timed
 from node.runtime import Node
 
 _PREFIX = re.compile(rb"^/\d{2}\.\d{3,5}\.\d+(/|%2[fF])")
@@ -37,16 +40,20 @@ _log = logging.getLogger(__name__)
 class FrontDoor:
     """ASGI application: the resolver's own paths, else `app`."""
 
-    def __init__(self, app: ASGIApp, state: Any, copies: float) -> None:
+    def __init__(self, app: ASGIApp, state: Any, settings: Settings) -> None:
         self._app = app
         self._state = state  # state.node is set while the lifespan runs
-        self.copies = Copies(copies)
+        self.copies = Copies(settings.copies, self._ask_again)
+        self.limits = (settings.header_seconds, settings.body_seconds)  # for the protocol class
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not ours(scope["method"], scope["raw_path"]):
             await self._app(scope, receive, send)
             return
         await answers.send_answer(send, await self._answer(scope), scope["method"] == "HEAD")
+
+    def _ask_again(self, handle: str) -> asyncio.Future[Found] | None:
+        return ask_again(self._state.node, handle)
 
     async def _answer(self, scope: Scope) -> Answer:
         begin = time.perf_counter()
@@ -66,7 +73,8 @@ class FrontDoor:
             _log.exception("resolution failed")
             result = "internal"
             answer = self._refusal(scope, NodeError(), api, page)
-        metrics.resolve_total.labels(result, source).inc()
+        if source != "copy":
+            metrics.resolve_total.labels(result, source).inc()
         metrics.resolve_seconds.observe(time.perf_counter() - begin)
         return answer
 
@@ -84,11 +92,12 @@ class FrontDoor:
             return await public_page(node, handle), "pg"
         conditional = headers.get(b"if-none-match")
         if not query and conditional is None and (copy := self.copies.get(scope["raw_path"])) is not None:
+            self.copies.count(copy)
             return copy.answer, "copy"
         view, started = await resolve_timed(node, handle)
         answer = await _public(node, view, query, api)
         if not query and conditional is None and view.source == "cache" and not view.stale:
-            self.copies.put(scope["raw_path"], answer, view.prefix_id, started)
+            self.copies.put(scope["raw_path"], answer, view, started)
         if conditional is not None:
             answer = answers.not_modified(answer, conditional.decode("latin-1"))
         return answer, view.source
