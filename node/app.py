@@ -56,6 +56,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
             yield
         finally:
             await close_node(node)
+            metrics.resolved.tell()
 
     app = FastAPI(
         title="宿州市工业互联网标识解析二级节点 · Suzhou secondary node",

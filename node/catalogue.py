@@ -49,15 +49,18 @@ async def by_name(node: Node, name: str, conn: ReadConnection) -> tuple[int, Com
     return kept
 
 
-async def named(node: Node, name: str | None) -> Compiled | None:
+async def learn(node: Node, name: str | None) -> None:
+    """Make sure that `known` knows a record's template: another worker may have published and kept it."""
+    if name is not None and name not in node.template_names:
+        async with reading(node) as conn:
+            await by_name(node, name, conn)
+
+
+def known(node: Node, name: str | None) -> Compiled | None:
     """The compiled template of a record, by the name that it says; None for a record without one."""
     if name is None:
         return None
-    known = node.template_names.get(name)
-    if known is None:
-        async with reading(node) as conn:
-            known = await by_name(node, name, conn)
-    compiled: Compiled = known[1]
+    compiled: Compiled = node.template_names[name][1]
     return compiled
 
 
@@ -73,6 +76,7 @@ def _keep(node: Node, record: tuple[int, bytes] | None) -> tuple[int, Compiled]:
     compiled = node.templates.get(template_id)
     if compiled is None:
         compiled = node.templates[template_id] = compile_template(Template.from_body(body))
+        node.template_names[compiled.template.name] = (template_id, compiled)
     return template_id, compiled
 
 

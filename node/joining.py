@@ -65,10 +65,14 @@ Work = Callable[[list[Ask]], Awaitable[None]]
 
 
 class Joiner:
-    """`flights` calls of `work` at a time with up to `size` asks; beyond `queue` waiting ones Unavailable."""
+    """`flights` calls of `work` at a time with up to `size` asks; beyond `queue` waiting ones Unavailable.
 
-    def __init__(self, work: Work, *, flights: int, size: int, queue: int) -> None:
+    Calls begin at least `apart` s after each other: who comes alone does not wait, and a crowd travels together.
+    """
+
+    def __init__(self, work: Work, *, flights: int, size: int, queue: int, apart: float = 0.0) -> None:
         self._work, self._flights, self._size, self._queue = work, flights, size, queue
+        self._apart, self._begun = apart, 0.0
         self._pending: dict[str, Ask] = {}
         self._flying: set[asyncio.Task[None]] = set()
         self._scheduled = False
@@ -107,13 +111,18 @@ class Joiner:
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._scheduled and len(self._flying) < self._flights:
             self._scheduled = True
-            loop.call_soon(self._start, loop)
+            early = self._begun + self._apart - loop.time() if self._apart else 0.0
+            if early > 0:
+                loop.call_later(early, self._start, loop)
+            else:
+                loop.call_soon(self._start, loop)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._scheduled = False
         batch = [self._pending.pop(handle) for handle in list(islice(self._pending, self._size))]
         if not batch:
             return
+        self._begun = loop.time()
         task = loop.create_task(self._run(batch))
         self._flying.add(task)
         task.add_done_callback(lambda done: self._landed(done, loop))

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import handle_codec
 from node import catalogue, items
 from node.fence import Fence, lot_name, prefix_name
 from node.joining import Ask
 from node.model import Interval, IntervalState, Prefix, Row
-from node.records import Resolved
+from node.records import Parts, Resolved, unpack
 from node.runtime import Node, ReadConnection
 from node.store import handles, intervals
 
@@ -19,25 +20,33 @@ _MAX_LOTS = 4096
 _MAX_LOT = 16 * 1024  # bytes of a lot's content; larger ones are read each time: 64 MiB at the most are kept
 
 
+@dataclass(slots=True, frozen=True)
+class Lot:
+    """A lot's row, its content parsed."""
+
+    row: Row
+    parts: Parts
+
+
 class KnownLots:
     """Rows of lots as of when their dependent had this stamp; good while it has not moved."""
 
     def __init__(self, fence: Fence) -> None:
         self._fence = fence
-        self._rows: OrderedDict[str, tuple[Row, int]] = OrderedDict()
+        self._rows: OrderedDict[str, tuple[Lot, int]] = OrderedDict()
 
-    def get(self, handle: str) -> Row | None:
+    def get(self, handle: str) -> Lot | None:
         known = self._rows.get(handle)
         if known is None or self._fence.stamp(lot_name(handle)) > known[1]:
             return None
         return known[0]
 
-    def keep(self, handle: str, row: Row, turn: int) -> None:
-        """Keep a row that was read after `turn` of the fence; not where the lot moved meanwhile."""
+    def keep(self, handle: str, lot: Lot, turn: int) -> None:
+        """Keep a lot that was read after `turn` of the fence; not where it moved meanwhile."""
         name = lot_name(handle)
-        if len(row.content) > _MAX_LOT or self._fence.moved_since([name], turn):
+        if len(lot.row.content) > _MAX_LOT or self._fence.moved_since([name], turn):
             return
-        self._rows[handle] = (row, self._fence.stamp(name))
+        self._rows[handle] = (lot, self._fence.stamp(name))
         self._rows.move_to_end(handle)
         if len(self._rows) > _MAX_LOTS:
             self._rows.popitem(last=False)
@@ -66,23 +75,25 @@ async def find_each(node: Node, conn: ReadConnection, asks: Sequence[Ask], lots:
 
 
 async def _resolved(
-    node: Node, conn: ReadConnection, ask: Ask, row: Row | None, interval: Interval | None, known: Mapping[str, Row]
+    node: Node, conn: ReadConnection, ask: Ask, row: Row | None, interval: Interval | None, known: Mapping[str, Lot]
 ) -> Resolved | None:
     if row is None:
         if interval is None:
             return None
         lot = known.get(f"{ask.prefix.prefix}/{interval.lot}")
-        row = items.rowless(ask.suffix, interval, lot.template_id if lot else 0)
+        row = items.rowless(ask.suffix, interval, lot.row.template_id if lot else 0)
     else:
         lot = known.get(f"{ask.prefix.prefix}/{row.lot}") if row.lot else None
     compiled = await catalogue.by_id(node, row.template_id, conn)
-    return Resolved(ask.handle, ask.prefix, row, lot, compiled, "public", interval)
+    if lot is None:
+        return Resolved(ask.handle, ask.prefix, row, None, compiled, "public", interval)
+    return Resolved(ask.handle, ask.prefix, row, lot.row, compiled, "public", interval, lot.parts)
 
 
 async def _lots(
     node: Node, conn: ReadConnection, wanted: dict[str, tuple[Prefix, str]], lots: KnownLots
-) -> dict[str, Row]:
-    known = {name: row for name in wanted if (row := lots.get(name)) is not None}
+) -> dict[str, Lot]:
+    known = {name: lot for name in wanted if (lot := lots.get(name)) is not None}
     missing = [name for name in wanted if name not in known]
     if missing:
         turn = node.fence.turn
@@ -91,8 +102,8 @@ async def _lots(
         rows = await handles.fetch_each(conn, [p.id for p, _ in pairs], shards, [lot for _, lot in pairs])
         for name, row in zip(missing, rows, strict=True):
             if row is not None:
-                known[name] = row
-                lots.keep(name, row, turn)
+                known[name] = Lot(row, unpack(row.content))
+                lots.keep(name, known[name], turn)
     return known
 
 

@@ -1,8 +1,8 @@
 """The public view of handles, from Valkey or PostgreSQL, batched.
 
-The first miss of a handle is answered from PostgreSQL and not kept, which is always right and needs no lease: most
-codes of 一物一码 are resolved once. At its second miss a handle is admitted: a lease is asked for, then PostgreSQL,
-then it is kept.
+The first read of a handle is answered from PostgreSQL and not kept, which is always right and needs no lease: most
+codes of 一物一码 are resolved once. At the second one Valkey is asked; where it has nothing the handle is admitted: a
+lease is asked for, then PostgreSQL, then it is kept.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from array import array
 
 import orjson
 
@@ -24,25 +25,25 @@ from node.runtime import Node, reading
 _SIZE = 256  # asks of one call: MGET of 512 was no faster
 # Few flights make large batches: one of 16 costs half of two of 8.
 _CACHE_FLIGHTS, _STORE_FLIGHTS = 1, 2
+_APART = 0.001  # s between calls to Valkey
 _NEGATIVES = 200  # made-up codes admitted a second: with a ttl of 30 s 6,000 entries of about 100 bytes at the most
 _SLOW = 3.0  # s for one batch; PostgreSQL is away then
 
 
 class Doorkeeper:
-    """Remembers which handles were missed lately, in two generations of `size`."""
+    """Remembers which handles were asked for lately: one slot for each hash, 8 bytes; a newer one takes its place."""
 
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._new: set[str] = set()
-        self._old: set[str] = set()
+    def __init__(self, bits: int) -> None:
+        self._slots = array("q", bytes(8 << bits))
+        self._mask = (1 << bits) - 1
 
     def knows(self, handle: str) -> bool:
-        return handle in self._new or handle in self._old
+        number = hash(handle)  # salted for the process: nobody outside can aim at a slot
+        return self._slots[number & self._mask] == number
 
     def note(self, handle: str) -> None:
-        self._new.add(handle)
-        if len(self._new) >= self._size:
-            self._new, self._old = set(), self._new
+        number = hash(handle)
+        self._slots[number & self._mask] = number
 
 
 class Reads:
@@ -51,10 +52,10 @@ class Reads:
     def __init__(self, node: Node) -> None:
         self._node = node
         queue = node.settings.read_queue
-        self._cached = Joiner(self._from_cache, flights=_CACHE_FLIGHTS, size=_SIZE, queue=queue)
+        self._cached = Joiner(self._from_cache, flights=_CACHE_FLIGHTS, size=_SIZE, queue=queue, apart=_APART)
         self._stored = Joiner(self._from_store, flights=_STORE_FLIGHTS, size=_SIZE, queue=queue)
         self._lots = KnownLots(node.fence)
-        self._missed, self._absent = Doorkeeper(65_536), Doorkeeper(8_192)
+        self._missed, self._absent = Doorkeeper(20), Doorkeeper(13)
         self._second, self._negatives = 0, 0
 
     def ask(self, prefix: Prefix, suffix: str, counter: int) -> asyncio.Future[Found]:
@@ -62,9 +63,12 @@ class Reads:
 
         Raises Unavailable, here where too many wait already, in the future where PostgreSQL is away.
         """
-        usable = self._node.fence.enabled and not self._node.cache.paused()
+        handle = f"{prefix.prefix}/{suffix}"
+        # What this worker never read is hardly kept: Valkey is asked from the second time on.
+        seen = self._missed.knows(handle) or self._absent.knows(handle)
+        usable = seen and self._node.fence.enabled and not self._node.cache.paused()
         joiner = self._cached if usable else self._stored
-        return joiner.ask(f"{prefix.prefix}/{suffix}", prefix, suffix, counter)
+        return joiner.ask(handle, prefix, suffix, counter)
 
     def ask_stored(self, prefix: Prefix, suffix: str, counter: int) -> asyncio.Future[Found]:
         """The same with the parts that a page needs, from PostgreSQL."""
@@ -110,7 +114,7 @@ class Reads:
             found = Found(ask.started, resolved=resolved)
             ask.answer(found)
             (self._missed if resolved else self._absent).note(ask.handle)
-            if ask.handle in generations:
+            if generations and ask.handle in generations:
                 fills += self._fill(found, ask, turn, generations[ask.handle])
         if fills:
             await node.cache.fill(epoch, token, fills)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -16,6 +17,9 @@ from node.templates import Compiled
 DEFAULT_TTL = 86_400  # s; Handle.Net's default
 DEFAULT_PERMISSIONS = "1110"  # admin read, admin write, public read, public write
 
+
+Parts = tuple[dict[str, Any], list[dict[str, Any]]]  # attributes, other values; read, never changed
+_NO_PARTS: Parts = ({}, [])
 
 _INTERVAL_WORDS = {
     IntervalState.RESERVED: "unshipped",
@@ -46,7 +50,7 @@ def is_public(value: Mapping[str, Any]) -> bool:
     return bool(value.get("permissions", DEFAULT_PERMISSIONS)[2] == "1")
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Resolved:
     """A handle that exists, with all that its record is made of. `level` is what the reader may see."""
 
@@ -57,16 +61,20 @@ class Resolved:
     compiled: Compiled | None
     level: str = "public"
     interval: Interval | None = None  # that holds a minted serial
+    lot_parts: Parts | None = None  # the lot's content, where it is parsed already
+    _own: Parts | None = field(default=None, repr=False)
 
     @property
     def status(self) -> str:
         """The strictest of item, lot, interval and prefix: a recalled lot recalls its items."""
-        words = {self.row.status.word, self.lot.status.word if self.lot else "active"}
+        words = {self.row.status.word}
+        if self.lot is not None:
+            words.add(self.lot.status.word)
         if self.interval is not None:
             words.add(_INTERVAL_WORDS[self.interval.state])
         if self.prefix.status != PrefixStatus.ENABLED:
             words.add("suspended")
-        return next(word for word in _STRICTEST if word in words)
+        return words.pop() if len(words) == 1 else next(word for word in _STRICTEST if word in words)
 
     @property
     def reason(self) -> str:
@@ -80,21 +88,30 @@ class Resolved:
         return self.interval.reason if self.interval else ""
 
     @property
+    def parts(self) -> tuple[Parts, Parts]:
+        """(own attributes and values, the lot's), parsed once."""
+        if self._own is None:
+            self._own = unpack(self.row.content)
+        if self.lot_parts is None:
+            self.lot_parts = unpack(self.lot.content) if self.lot else _NO_PARTS
+        return self._own, self.lot_parts
+
+    @property
     def attributes(self) -> dict[str, Any]:
         """The lot's attributes with the item's own over them, in template order, as far as they may be seen."""
-        own, _ = unpack(self.row.content)
-        merged = {**unpack(self.lot.content)[0], **own} if self.lot else own
+        (own, _), (lots, _) = self.parts
+        merged = {**lots, **own} if lots else own
         return self.compiled.view(merged, self.level) if self.compiled else merged
 
     @property
     def values(self) -> list[dict[str, Any]]:
         """Handle values other than attributes; an index of the item hides the same one of its lot."""
-        own = {v["index"]: v for v in unpack(self.row.content)[1]}
-        merged = {**{v["index"]: v for v in unpack(self.lot.content)[1]}, **own} if self.lot else own
+        (_, own), (_, lots) = self.parts
+        if lots:
+            merged = {v["index"]: v for v in (*lots, *own)}
+            own = [merged[i] for i in sorted(merged)]
         stamp = iso(self.row.updated_at)
-        return [
-            value_document(merged[i], stamp) for i in sorted(merged) if self.level == "private" or is_public(merged[i])
-        ]
+        return [value_document(v, stamp) for v in own if self.level == "private" or is_public(v)]
 
     def record(self) -> dict[str, Any]:
         """The record as architecture.md 4 gives it; what the reader may not see is absent."""
@@ -145,6 +162,11 @@ def value_document(value: Mapping[str, Any], stamp: str) -> dict[str, Any]:
 
 def iso(seconds: float) -> str:
     """RFC 3339 in UTC, to the second."""
+    return _iso(int(seconds))
+
+
+@lru_cache(4096)  # rows of one import share a few seconds, and a look-up costs a tenth of writing one
+def _iso(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -48,14 +48,7 @@ async def resolve_timed(node: Node, text: str) -> tuple[View, float]:
         found = await reads_of(node).ask(prefix, suffix, counter)
     except Unavailable:
         return await _stale(node, prefix_text, suffix), float("-inf")
-    return _view(found, prefix_text, suffix), found.started
-
-
-def _view(found: Found, prefix: str, suffix: str) -> View:
-    view = found.view(view_of)
-    if view is None:
-        raise HandleNotFound.of(handle=f"{prefix}/{suffix}")
-    return view
+    return view_in(found, f"{prefix_text}/{suffix}"), found.started
 
 
 async def _known(node: Node, prefix_text: str, suffix: str) -> tuple[Prefix, int]:
@@ -74,17 +67,27 @@ async def _known(node: Node, prefix_text: str, suffix: str) -> tuple[Prefix, int
         raise ForgedHandle.of(handle=f"{prefix_text}/{suffix}") from None
 
 
-def ask_again(node: Node, handle: str) -> asyncio.Future[Found] | None:
-    """Read a handle once more that was resolved a moment ago; None where that is not possible without waiting."""
-    prefix_text, _, suffix = handle.partition("/")
+def ask(node: Node, text: str) -> asyncio.Future[Found] | None:
+    """Begin to resolve without waiting for anything; None where something has to be awaited first.
+
+    Raises what `resolve` raises, and Unavailable where too many wait.
+    """
+    prefix_text, suffix = parsed(text)
+    if not node.fence.fresh():
+        return None
     prefix = node.fence.prefixes.get(prefix_text)
-    if prefix is None or not node.fence.fresh():
-        return None
+    if prefix is None:
+        raise UnknownPrefix.of(prefix=prefix_text)
     counter = serials.counter_in_memory(node, prefix, suffix) if handle_codec.is_serial(suffix) else -1
-    try:
-        return reads_of(node).ask(prefix, suffix, counter) if counter is not None else None
-    except Unavailable:
-        return None
+    return reads_of(node).ask(prefix, suffix, counter) if counter is not None else None
+
+
+def view_in(found: Found, text: str) -> View:
+    """The view that was found; raises HandleNotFound."""
+    view = found.view(view_of)
+    if view is None:
+        raise HandleNotFound.of(handle=text)
+    return view
 
 
 async def _stale(node: Node, prefix_text: str, suffix: str) -> View:
@@ -113,7 +116,7 @@ async def resolve_many(node: Node, texts: Sequence[str]) -> list[View | NodeErro
             answers[n] = error
     for n, prefix_text, suffix, future in waiting:
         try:
-            answers[n] = _view(await future, prefix_text, suffix)
+            answers[n] = view_in(await future, f"{prefix_text}/{suffix}")
         except NodeError as error:
             answers[n] = error
     return [answer for answer in answers if answer is not None]

@@ -8,12 +8,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from node import metrics
 from node.http.answers import Answer
 from node.joining import Found
 from node.kept import View
 
-_TELL = 1000
 _LATE = 0.4  # of its life left: a record that is asked for then is read again
 Asked = asyncio.Future[Found] | None
 _MOST = 4096  # of one period: whatever is hot at more than 10 requests a second is among them
@@ -39,7 +37,6 @@ class Copies:
         self._ask = ask
         self._by_target: dict[bytes, Copy] = {}
         self._emptied = 0.0
-        self._served = 0  # since metrics heard of it: they cost more than the answer
 
     def get(self, target: bytes) -> Copy | None:
         copy = self._by_target.get(target)
@@ -67,24 +64,12 @@ class Copies:
         else:
             self._by_target.pop(target, None)
 
-    def count(self, copy: Copy) -> None:
-        """One was served."""
-        self._served += 1
-        if self._served >= _TELL:
-            self.tell()
-
-    def tell(self) -> None:
-        """Let the metrics know."""
-        metrics.resolve_total.labels("hit", "copy").inc(self._served)
-        self._served = 0
-
     def put(self, target: bytes, answer: Answer, view: View, started: float) -> None:
         """Keep an answer that was made of what Valkey said, asked at `started`."""
         now = time.monotonic()
         if now - self._emptied > self.seconds:
             self._by_target = {t: copy for t, copy in self._by_target.items() if copy.until > now}
             self._emptied = now
-            self.tell()
         until = started + self.seconds
         if until > now and len(self._by_target) < _MOST:
             self._by_target[target] = Copy(until, answer, view.handle, view.etag)

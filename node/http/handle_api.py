@@ -18,12 +18,12 @@ from node.runtime import Node
 _SUCCESS, _VALUES_NOT_FOUND = 1, 200
 
 
-async def api_answer(node: Node, view: View, query: Query) -> Answer:
+def api_answer(node: Node, view: View, query: Query) -> Answer:
     """The public values of a handle; a tombstone is a handle that is not there."""
     if view.form == Form.GONE:
         raise HandleNotFound.of(handle=view.handle)
     record = view.document()
-    compiled = await catalogue.named(node, record["template"])
+    compiled = catalogue.known(node, record["template"])
     body = orjson.dumps(handle_document(view.handle, values_of_record(record, compiled), query))
     return public_json(view, body, etag_of(body), node.settings.max_age, api=True)
 

@@ -12,22 +12,50 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from node import metrics
 from node.errors import BadRequest
 from node.http import problems
-from node.http.answers import complete, request_id
+from node.http.answers import Answer, complete, request_id
 from node.http.copies import Copy
 from node.http.negotiation import wants_page
 from node.http.requests import MAX_HEADERS
+from node.http.resolver import Begun, FrontDoor, plain
 
 # A request with one of these is not for everybody, not whole in its head, or asks for more than the record.
 _NOT_PLAIN = frozenset(
     b"authorization cookie if-none-match if-match if-modified-since range expect upgrade"
     b" content-length transfer-encoding connection te trailer".split()
 )
+_OK = STATUS_LINE[200]
 _HEADS = 4096  # parsed heads that are remembered; of 2 KiB at the most: 8 MiB
 _LONGEST_HEAD = 2048
 _ENDLESS = 2 * MAX_HEADERS  # bytes of a head that has not ended
 _SWEEP = 1.0  # s between looks at connections that let themselves be waited for
+
+
+class Direct:
+    """Stands for uvicorn's cycle of request and answer while a record is read without a task."""
+
+    __slots__ = (
+        "begun",
+        "body",
+        "disconnected",
+        "keep_alive",
+        "message_event",
+        "more_body",
+        "response_complete",
+        "target",
+    )
+
+    def __init__(self, target: bytes, begun: Begun) -> None:
+        self.target, self.begun = target, begun
+        self.response_complete = self.disconnected = self.more_body = False
+        self.keep_alive = True
+        self.message_event = _nobody_waits
+        self.body = b""
+
+
+_nobody_waits = asyncio.Event()
 
 
 class Protocol(HttpToolsProtocol):
@@ -40,9 +68,9 @@ class Protocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._copies = getattr(self.app, "copies", None)
-        limits: tuple[float, float] = getattr(self.app, "limits", (10.0, 30.0))
-        self._header_seconds, self._body_seconds = limits
+        self._door: FrontDoor | None = self.app if isinstance(self.app, FrontDoor) else None
+        self._copies = self._door.copies if self._door else None
+        self._header_seconds, self._body_seconds = self._door.limits if self._door else (10.0, 30.0)
         self._in_message = self._in_head = self._answered = False
         self._messages = 0  # begun in the data at hand
         self._target = b""  # of the last message, where it was a plain request
@@ -106,13 +134,52 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._target = self._plain_target()
-        if self._target and self._copies is not None and self._idle_before():
-            copy = self._copies.get(self._target)
+        if self._target and self._door is not None and self._idle_before():
+            copy = self._door.copies.get(self._target)
             if copy is not None:
                 self._answered = True
                 self._write(copy)
                 return
+            if plain(self._target) and self._begin(self._door, self._target):
+                self._answered = True
+                return
         super().on_headers_complete()
+
+    def _begin(self, door: FrontDoor, target: bytes) -> bool:
+        """Begin to read a record; False for the ordinary way."""
+        begun = door.begin(target)
+        if begun is None:
+            return False
+        if isinstance(begun, Answer):
+            self._send(begun)
+            return True
+        cycle = Direct(target, begun)
+        self.cycle = cycle  # type: ignore[assignment]
+        begun[1].add_done_callback(lambda done: self._finish(door, cycle))
+        return True
+
+    def _finish(self, door: FrontDoor, cycle: Direct) -> None:
+        answer = door.finish(cycle.target, cycle.begun)
+        cycle.response_complete = True
+        if cycle.disconnected or self.transport.is_closing():
+            return
+        self._send(answer)
+        if not cycle.keep_alive:
+            self.transport.close()
+        elif self.pipeline:
+            self.on_response_complete()
+
+    def _send(self, answer: Answer) -> None:
+        lines = b"".join([b"%s: %s\r\n" % header for header in complete(answer)])
+        self.transport.write(b"".join((STATUS_LINE[answer.status], self._date_lines(), lines, b"\r\n", answer.body)))
+        self.server_state.total_requests += 1
+
+    def _date_lines(self) -> bytes:
+        """uvicorn's default headers, put together once a second."""
+        defaults = self.server_state.default_headers
+        if Protocol.date[0] is not defaults:
+            Protocol.date = (defaults, b"".join(b"%s: %s\r\n" % header for header in defaults))
+        return Protocol.date[1]
 
     def _idle_before(self) -> bool:
         """Nothing earlier of this connection waits for its answer."""
@@ -144,16 +211,12 @@ class Protocol(HttpToolsProtocol):
 
     def _write(self, copy: Copy) -> None:
         """Head and body in one write, as the ordinary way has them."""
-        defaults = self.server_state.default_headers
-        if Protocol.date[0] is not defaults:
-            lines = b"".join(b"%s: %s\r\n" % header for header in defaults)
-            Protocol.date = (defaults, STATUS_LINE[200] + lines)
         if copy.wire is None:
             copy.wire = _wire(copy)
         before, after = copy.wire
-        self.transport.write(b"".join((Protocol.date[1], before, request_id(), after)))
+        self.transport.write(b"".join((_OK, self._date_lines(), before, request_id(), after)))
         self.server_state.total_requests += 1
-        self._copies.count(copy)  # type: ignore[union-attr]
+        metrics.resolved.count("hit", "copy")
 
     def _refuse_head(self) -> None:
         error = BadRequest.of(reason="headers over 16 KiB", reason_zh="请求头超过 16 KiB")

@@ -88,9 +88,14 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[_T]) -> _T:
 
 def path_after(scope: Scope, start: str) -> str:
     """The rest of the path after `start`, decoded once from the raw bytes as strict UTF-8 (RFC 3986, RFC 3629)."""
-    raw: bytes = scope["raw_path"].split(b"?", 1)[0]
+    return decoded_path(scope["raw_path"], start)
+
+
+def decoded_path(raw: bytes, start: str) -> str:
+    """The same of a request target."""
+    raw = raw.split(b"?", 1)[0]
     try:
-        path = unquote_to_bytes(raw).decode("utf-8")
+        path = (unquote_to_bytes(raw) if b"%" in raw else raw).decode("utf-8")
     except UnicodeDecodeError as error:
         raise InvalidHandleError.of(
             reason="path is not UTF-8", reason_zh="路径不是 UTF-8", position=error.start

@@ -2,7 +2,7 @@
 
 `GET /{prefix}/{suffix}` and `GET /api/handles/{handle}`: no Pydantic, no Depends, no middleware on the way. The path is
 decoded once, from the raw bytes. A request with credentials is answered from PostgreSQL and never meets what is kept
-for the public.
+for the public. A plain request of a record needs not even a task: the protocol class calls `begin` and `finish`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from node import metrics
+from node import catalogue, metrics
 from node.config import Settings
 from node.errors import BadRequest, NodeError
 from node.http import answers, owners, pages
@@ -24,17 +24,19 @@ from node.http.copies import Copies
 from node.http.handle_api import api_answer
 from node.http.negotiation import wants_page
 from node.http.queries import Query, query_of
-from node.http.requests import MAX_HEADERS, path_after
+from node.http.requests import MAX_HEADERS, decoded_path
 from node.joining import Found
 from node.kept import Form, View
 from node.records import gone, gone_again
-from node.resolution import ask_again, resolve_for_page, resolve_timed
+from node.resolution import ask, resolve_for_page, resolve_timed, view_in
 from node.runtime import Node
 
 _PREFIX = re.compile(rb"^/\d{2}\.\d{3,5}\.\d+(/|%2[fF])")
 _API = b"/api/handles/"
 _PRIVATE = (b"authorization", b"cookie")
 _log = logging.getLogger(__name__)
+
+Begun = tuple[str, asyncio.Future[Found]]  # the handle as it was given, and what will be found of it
 
 
 class FrontDoor:
@@ -52,36 +54,69 @@ class FrontDoor:
             return
         await answers.send_answer(send, await self._answer(scope), scope["method"] == "HEAD")
 
+    def begin(self, target: bytes) -> Begun | Answer | None:
+        """Begin to answer a plain request for a record: what is to be awaited, or a refusal; None for the ordinary
+        way, which waits for what has to be known first."""
+        try:
+            handle = decoded_path(target, "/api/handles/" if target.startswith(_API) else "/")
+            asked = ask(self._state.node, handle)
+        except NodeError as error:
+            metrics.resolved.count(error.code, "memory")
+            return self._refusal(target, error, page=False)
+        return (handle, asked) if asked is not None else None
+
+    def finish(self, target: bytes, begun: Begun) -> Answer:
+        """The answer, once the future is done."""
+        handle, asked = begun
+        result, source = "hit", "pg"
+        try:
+            found = asked.result()
+            view = view_in(found, handle)
+            source = view.source
+            answer = self._public(view, {}, target)
+            if source == "cache":
+                self.copies.put(target, answer, view, found.started)
+        except NodeError as error:
+            result, answer = error.code, self._refusal(target, error, page=False)
+        except Exception:
+            _log.exception("resolution failed")
+            result, answer = "internal", self._refusal(target, NodeError(), page=False)
+        metrics.resolved.count(result, source)
+        return answer
+
     def _ask_again(self, handle: str) -> asyncio.Future[Found] | None:
-        return ask_again(self._state.node, handle)
+        try:
+            return ask(self._state.node, handle)
+        except NodeError:
+            return None
 
     async def _answer(self, scope: Scope) -> Answer:
         begin = time.perf_counter()
         target: bytes = scope["raw_path"]
-        api = target.startswith(_API)
         headers = dict(scope["headers"])
-        page = not api and wants_page(headers.get(b"accept", b"").decode("latin-1"))
+        page = not target.startswith(_API) and wants_page(headers.get(b"accept", b"").decode("latin-1"))
         result, source = "hit", "none"
         try:
             if sum(len(k) + len(v) for k, v in scope["headers"]) > MAX_HEADERS:
                 raise BadRequest.of(reason="headers over 16 KiB", reason_zh="请求头超过 16 KiB")
-            answer, source = await self._resolved(scope, headers, api, page)
+            answer, source = await self._resolved(scope, headers, page)
         except NodeError as error:
             result = error.code
-            answer = self._refusal(scope, error, api, page)
+            answer = self._refusal(target, error, page)
         except Exception:
             _log.exception("resolution failed")
             result = "internal"
-            answer = self._refusal(scope, NodeError(), api, page)
-        if source != "copy":
-            metrics.resolve_total.labels(result, source).inc()
+            answer = self._refusal(target, NodeError(), page)
+        metrics.resolved.count(result, source)
         metrics.resolve_seconds.observe(time.perf_counter() - begin)
         return answer
 
-    async def _resolved(self, scope: Scope, headers: dict[bytes, bytes], api: bool, page: bool) -> tuple[Answer, str]:
+    async def _resolved(self, scope: Scope, headers: dict[bytes, bytes], page: bool) -> tuple[Answer, str]:
         """(answer, the tier that gave it)."""
         node: Node = self._state.node
-        handle = path_after(scope, "/api/handles/" if api else "/")
+        target: bytes = scope["raw_path"]
+        api = target.startswith(_API)
+        handle = decoded_path(target, "/api/handles/" if api else "/")
         query = query_of(scope["query_string"])
         if any(name in headers for name in _PRIVATE):
             return await owners.answer(node, scope, headers, handle, query, api=api, page=page), "pg"
@@ -91,28 +126,43 @@ class FrontDoor:
         if page:
             return await public_page(node, handle), "pg"
         conditional = headers.get(b"if-none-match")
-        if not query and conditional is None and (copy := self.copies.get(scope["raw_path"])) is not None:
-            self.copies.count(copy)
+        shared = not query and conditional is None
+        if shared and (copy := self.copies.get(target)) is not None:
             return copy.answer, "copy"
         view, started = await resolve_timed(node, handle)
-        answer = await _public(node, view, query, api)
-        if not query and conditional is None and view.source == "cache" and not view.stale:
-            self.copies.put(scope["raw_path"], answer, view, started)
+        if api and view.form == Form.RECORD:
+            await catalogue.learn(node, view.document()["template"])
+        answer = self._public(view, query, target)
+        if shared and view.source == "cache" and not view.stale:
+            self.copies.put(target, answer, view, started)
         if conditional is not None:
             answer = answers.not_modified(answer, conditional.decode("latin-1"))
         return answer, view.source
 
-    def _refusal(self, scope: Scope, error: NodeError, api: bool, page: bool) -> Answer:
+    def _public(self, view: View, query: Query, target: bytes) -> Answer:
+        node: Node = self._state.node
+        if target.startswith(_API):
+            return api_answer(node, view, query)
+        if view.form == Form.GONE:
+            raise gone_again(view.document())
+        return answers.public_json(view, view.body, view.etag, node.settings.max_age)
+
+    def _refusal(self, target: bytes, error: NodeError, page: bool) -> Answer:
         if page:
             return pages.as_answer(pages.problem(self._state.node, error))
-        if api:
-            return answers.api_refusal(error, scope["raw_path"][len(_API) :].decode("ascii", "replace"))
+        if target.startswith(_API):
+            return answers.api_refusal(error, target[len(_API) :].decode("ascii", "replace"))
         return answers.refusal(error)
 
 
 def ours(method: str, target: bytes) -> bool:
     """Whether the resolver answers this."""
-    return method in ("GET", "HEAD") and (bool(_PREFIX.match(target)) or target.startswith(_API))
+    return method in ("GET", "HEAD") and (_PREFIX.match(target) is not None or target.startswith(_API))
+
+
+def plain(target: bytes) -> bool:
+    """Whether a request for this may be begun by the protocol class."""
+    return _PREFIX.match(target) is not None
 
 
 async def public_page(node: Node, handle: str) -> Answer:
@@ -121,11 +171,3 @@ async def public_page(node: Node, handle: str) -> Answer:
     if resolved.is_gone:
         raise gone(resolved.handle, resolved.row)
     return pages.as_answer(await pages.scan(node, resolved))
-
-
-async def _public(node: Node, view: View, query: Query, api: bool) -> Answer:
-    if api:
-        return await api_answer(node, view, query)
-    if view.form == Form.GONE:
-        raise gone_again(view.document())
-    return answers.public_json(view, view.body, view.etag, node.settings.max_age)
