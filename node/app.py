@@ -16,10 +16,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import handle_codec
-from node import catalogue, logs, metrics
+from node import catalogue, deliveries, logs, metrics
 from node.config import Settings
 from node.errors import BadRequest, NodeError, NotFound
-from node.http import events, handles, health, home, imports, lots, onboarding, problems
+from node.http import alarms, events, handles, health, home, hosts, imports, lots, onboarding, problems
 from node.http.resolver import FrontDoor
 from node.migrate import check
 from node.runtime import close_node, open_node, reading
@@ -48,6 +48,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
                 await check(conn)
             await catalogue.every(node)
             node.tasks.append(asyncio.create_task(housekeeping(node)))
+            node.tasks.append(asyncio.create_task(deliveries.errands(node)))
             app.state.node = node
             _log.info("serving with the %s codec", handle_codec.IMPLEMENTATION)
             yield
@@ -62,7 +63,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )
-    for module in (health, home, onboarding, lots, imports, handles, events):
+    for module in (health, home, onboarding, lots, imports, handles, events, hosts, alarms):
         app.include_router(module.router)
     app.add_exception_handler(Exception, _unforeseen)
     app.add_exception_handler(NodeError, _node_error)
