@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from outside import ADDRESS, Outside, answer, die, endless
+from outside import ADDRESS, Outside, answer, die, endless, hang
 
 from node import hosts, outgoing
 from node.config import ConfigError, Settings
@@ -177,6 +177,15 @@ async def test_the_way_to_loopback_is_open_in_dev_only(settings: Settings, outsi
         Settings.from_env(env | {"DEV_REACHABLE": "127.0.0.1"})
     read = Settings.from_env(env | outside.env)
     assert (read.dev_dns, read.dev_reachable, read.dev_https_port) == (outside.dns, (ADDRESS,), outside.web.port)
+
+
+async def test_a_record_is_enough_where_the_web_server_hangs(
+    client: httpx.AsyncClient, make_firm: Any, outside: Outside
+) -> None:
+    firm = await make_firm()
+    publish(outside, await claimed(client, firm, "hang.example.com"))
+    outside.host("hang.example.com", hang)
+    assert (await verify(client, firm, "hang.example.com")).json()["method"] == "dns"
 
 
 async def test_a_name_server_that_is_silent(client: httpx.AsyncClient, make_firm: Any, outside: Outside) -> None:
