@@ -1,7 +1,8 @@
--- Hosts that enterprises prove, alarms about their goods, and the webhooks that alarms are pushed to. Coordinator tables.
+-- Hosts that enterprises prove, alarms about their goods, and the webhooks that alarms are pushed to. Coordinator tables,
+-- with no foreign key to the reference tables, as the others have none.
 
 CREATE TABLE host (
-    registrant_id integer NOT NULL REFERENCES registrant (id),
+    registrant_id integer NOT NULL,
     host          text COLLATE "C" NOT NULL,     -- punycode, lower case, no trailing dot
     token         text NOT NULL,                 -- published in DNS or a file by its owner: no secret
     state         smallint NOT NULL DEFAULT 0 CHECK (state BETWEEN 0 AND 2), -- 0 pending, 1 proved, 2 lapsed
@@ -19,7 +20,7 @@ CREATE INDEX host_next_idx ON host (next_at) WHERE next_at IS NOT NULL;
 
 -- Checks that an enterprise asked for in this hour: each makes the node send requests to a host of its choice.
 CREATE TABLE host_check (
-    registrant_id integer PRIMARY KEY REFERENCES registrant (id),
+    registrant_id integer PRIMARY KEY,
     hour          timestamptz NOT NULL,
     checks        integer NOT NULL
 );
@@ -27,7 +28,7 @@ CREATE TABLE host_check (
 CREATE SEQUENCE alarm_seq;
 CREATE TABLE alarm (
     id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    registrant_id    integer NOT NULL REFERENCES registrant (id),
+    registrant_id    integer NOT NULL,
     seq              bigint NOT NULL DEFAULT nextval('alarm_seq'), -- moves on whenever there is something new to tell
     prefix           text COLLATE "C" NOT NULL,
     subject          text COLLATE "C" NOT NULL,  -- the handle of an item or a lot, or the prefix itself
@@ -45,7 +46,7 @@ CREATE TABLE alarm (
 CREATE INDEX alarm_seq_idx ON alarm (registrant_id, seq);
 
 CREATE TABLE webhook (
-    registrant_id integer PRIMARY KEY REFERENCES registrant (id),
+    registrant_id integer PRIMARY KEY,
     url           text NOT NULL,
     host          text COLLATE "C" NOT NULL,
     secret        bytea NOT NULL,                -- sealed
