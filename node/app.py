@@ -15,10 +15,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import handle_codec
-from node import catalogue, logs, metrics, polling
+from node import catalogue, deliveries, logs, metrics, polling
 from node.config import Settings
 from node.errors import BadRequest, NodeError, NotFound
-from node.http import events, handles, health, home, imports, lots, onboarding, problems
+from node.http import alarms, events, handles, health, home, hosts, imports, lots, onboarding, problems
 from node.http.answers import request_id
 from node.http.requests import MAX_HEADERS
 from node.http.resolver import FrontDoor
@@ -48,9 +48,8 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
                 await check(conn)
             await catalogue.every(node)
             await polling.start(node)
-            node.tasks += [
-                asyncio.create_task(work(node)) for work in (polling.keep_polling, polling.watch_cache, housekeeping)
-            ]
+            lasting = (polling.keep_polling, polling.watch_cache, housekeeping, deliveries.errands)
+            node.tasks += [asyncio.create_task(work(node)) for work in lasting]
             app.state.node = node
             _log.info("serving with the %s codec", handle_codec.IMPLEMENTATION)
             yield
@@ -66,7 +65,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )
-    for module in (health, home, onboarding, lots, imports, handles, events):
+    for module in (health, home, onboarding, lots, imports, handles, events, hosts, alarms):
         app.include_router(module.router)
     app.add_exception_handler(Exception, _unforeseen)
     app.add_exception_handler(NodeError, _node_error)

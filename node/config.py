@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 _T = TypeVar("_T", int, float)
@@ -52,6 +52,11 @@ class Settings:
     metrics_port: int = 9464  # 0: no metrics address
     log_level: str = "INFO"
     dev: bool = False
+    # The outside world of the tests; heeded with `dev` only, and refused in the environment without it.
+    dev_dns: str = ""  # address:port of the one name server to ask
+    dev_ca_file: str = ""  # certificates to trust besides the usual ones
+    dev_https_port: int = 0  # stands for 443
+    dev_reachable: tuple[str, ...] = ()  # addresses to connect to although they are not public
 
     @property
     def fence_wait(self) -> float:
@@ -100,7 +105,21 @@ class Settings:
             metrics_port=_number(env, "METRICS_PORT", int, cls.metrics_port),
             log_level=_choice("LOG_LEVEL", env.get("LOG_LEVEL", "INFO").upper(), ("DEBUG", "INFO", "WARNING", "ERROR")),
             dev=env.get("NODE_DEV", "") == "1",
+            **_dev_only(env),
         )
+
+
+def _dev_only(env: Mapping[str, str]) -> dict[str, Any]:
+    names = ("DEV_DNS", "DEV_CA_FILE", "DEV_HTTPS_PORT", "DEV_REACHABLE")
+    given = [name for name in names if env.get(name)]
+    if given and env.get("NODE_DEV", "") != "1":
+        raise ConfigError(f"{', '.join(given)}: only with NODE_DEV=1, for they open the way to private addresses")
+    return {
+        "dev_dns": env.get("DEV_DNS", ""),
+        "dev_ca_file": env.get("DEV_CA_FILE", ""),
+        "dev_https_port": _number(env, "DEV_HTTPS_PORT", int, 0),
+        "dev_reachable": tuple(part.strip() for part in env.get("DEV_REACHABLE", "").split(",") if part.strip()),
+    }
 
 
 def _url(name: str, text: str) -> str:

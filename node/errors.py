@@ -147,6 +147,26 @@ class InvalidRow(NodeError):
     zh, en = "有字段不符合要求", "Some fields are not as required"
 
 
+class HostNotProved(NodeError):
+    """The proof was not found; `errors` says for each way what was found instead."""
+
+    code, response_code, kind = "host_not_proved", 401, "conflict"
+    zh, en = "未找到域名 {host} 的验证记录", "No proof of the host {host} was found"
+
+
+class TooManyHosts(NodeError):
+    code, response_code, kind = "too_many_hosts", 2, "conflict"
+    zh, en = "每家企业至多 {limit} 个域名，请先删除一个", "At most {limit} hosts; delete one first"
+
+
+class NotReached(NodeError):
+    """Somebody else's server did not do what was asked; datum: host, why (a code), reason_zh, reason, definite:
+    whether the answer was a clear no, and not just none."""
+
+    code, response_code, kind = "not_reached", 2, "conflict"
+    zh, en = "{host}：{reason_zh}", "{host}: {reason}"
+
+
 class UnknownTemplate(NodeError):
     code, response_code, kind = "unknown_template", 202, "invalid"
     zh, en = "没有已发布的模板 {template}", "There is no published template {template}"

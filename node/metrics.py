@@ -20,6 +20,8 @@ outbox_oldest_seconds = Gauge(
     "outbox_oldest_seconds", "Age of the oldest message in the outbox", multiprocess_mode="mostrecent"
 )
 pool_wait_seconds = Histogram("pool_wait_seconds", "Wait for a PostgreSQL connection", buckets=_MILLISECONDS)
+webhook_deliveries_total = Counter("webhook_deliveries_total", "Tries to deliver a webhook message", ["outcome"])
+host_checks_total = Counter("host_checks_total", "Checks of proofs of hosts", ["outcome"])
 
 
 class Resolved:

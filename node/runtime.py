@@ -80,6 +80,7 @@ class Node:
     used_keys: set[str] = field(default_factory=set)  # API keys seen since housekeeping last wrote them down
     import_slots: Any = None  # chunks in hand; made by the first one
     settled: list[int] = field(default_factory=list)  # outbox messages that need no relay any more
+    proved_hosts: dict[int, tuple[float, frozenset[str]]] = field(default_factory=dict)  # by registrant; node.hosts
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
 

@@ -19,6 +19,7 @@ import asyncpg
 import httpx
 import pytest
 import redis.asyncio as redis
+from outside import Outside, world
 from serve_env import serve_env
 from stdnum.cn import uscc
 
@@ -101,6 +102,13 @@ async def settings(servers: embedded.Servers, database_url: str, tmp_path_factor
         fence_lease=0.1,
         copies=0.02,
     )
+
+
+@pytest.fixture(scope="module")
+async def outside(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Outside]:
+    """A name server and an HTTPS server on loopback, for what the node asks of the world."""
+    async with world(tmp_path_factory.mktemp("outside")) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
