@@ -18,8 +18,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import handle_codec
 from node import catalogue, logs, metrics
 from node.config import Settings
+from node.counting import Counting
 from node.errors import BadRequest, NodeError, NotFound
-from node.http import events, handles, health, home, imports, lots, onboarding, problems
+from node.http import events, handles, health, home, imports, lots, onboarding, problems, scan_claims, statistics
 from node.http.resolver import FrontDoor
 from node.migrate import check
 from node.runtime import close_node, open_node, reading
@@ -43,15 +44,18 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         node = await open_node(known)
+        counting = Counting(node)
         try:
             async with reading(node) as conn:
                 await check(conn)
             await catalogue.every(node)
             node.tasks.append(asyncio.create_task(housekeeping(node)))
+            node.tasks.append(asyncio.create_task(counting.keep()))
             app.state.node = node
             _log.info("serving with the %s codec", handle_codec.IMPLEMENTATION)
             yield
         finally:
+            await counting.close()
             await close_node(node)
 
     app = FastAPI(
@@ -62,7 +66,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )
-    for module in (health, home, onboarding, lots, imports, handles, events):
+    for module in (health, home, onboarding, lots, imports, handles, events, statistics, scan_claims):
         app.include_router(module.router)
     app.add_exception_handler(Exception, _unforeseen)
     app.add_exception_handler(NodeError, _node_error)

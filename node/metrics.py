@@ -15,3 +15,5 @@ outbox_oldest_seconds = Gauge(
     "outbox_oldest_seconds", "Age of the oldest message in the outbox", multiprocess_mode="mostrecent"
 )
 pool_wait_seconds = Histogram("pool_wait_seconds", "Wait for a PostgreSQL connection", buckets=_MILLISECONDS)
+scan_claims_total = Counter("scan_claims_total", "Claims of scans by what became of them", ["outcome"])
+settlements_lost_total = Counter("settlements_lost_total", "Settlements of counts that could not be applied")

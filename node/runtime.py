@@ -18,7 +18,10 @@ from node import metrics
 from node.cache import Cache
 from node.config import Settings
 from node.errors import NodeError, Unavailable
+from node.places import Places
+from node.scan_memory import ScanMemory
 from node.sealing import Sealer
+from node.tally import Tally
 
 _T = TypeVar("_T")
 
@@ -70,12 +73,16 @@ class Node:
     template_names: dict[str, Any] = field(default_factory=dict)
     used_keys: set[str] = field(default_factory=set)  # API keys seen since housekeeping last wrote them down
     import_slots: Any = None  # chunks in hand; made by the first one
+    tally: Tally = field(default_factory=Tally)  # resolutions counted since they were last settled
+    scan_memory: ScanMemory = field(default_factory=ScanMemory)
+    places: Places = field(default_factory=Places)  # cities of addresses, where GEO_FILE is given
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
 
 async def open_node(settings: Settings) -> Node:
     """Open the pools; raises Unavailable where PostgreSQL cannot be reached. Valkey is not waited for."""
     sealer = Sealer.from_file(settings.secret_file)
+    places = Places.open(settings.geo_file)
     try:
         pool = await asyncpg.create_pool(
             settings.database_url,
@@ -91,7 +98,7 @@ async def open_node(settings: Settings) -> Node:
         )
     except _AWAY as error:
         raise Unavailable.of(what="PostgreSQL", retry_after=2) from error
-    return Node(settings, pool, Cache(_valkey(settings), settings.cache_ttl), sealer)
+    return Node(settings, pool, Cache(_valkey(settings), settings.cache_ttl), sealer, places=places)
 
 
 def _valkey(settings: Settings) -> redis.Redis:
@@ -110,6 +117,7 @@ async def close_node(node: Node) -> None:
         task.cancel()
     await asyncio.gather(*node.tasks, return_exceptions=True)
     await node.cache.close()
+    node.places.close()
     try:
         await asyncio.wait_for(node.pool.close(), 10)
     except TimeoutError:
