@@ -26,4 +26,4 @@ def estimate(sketch: bytes) -> int:
     if held < SIZE:
         return held
     largest = int.from_bytes(sketch[-_WIDTH:], "big") + 1
-    return round((SIZE - 1) * _RANGE / largest)
+    return max(SIZE, round((SIZE - 1) * _RANGE / largest))

@@ -121,7 +121,7 @@ Rings = dict[int, "deque[tuple[float, str, int]]"]
 
 
 def guesses(rings: Rings, prefix_id: int, suffix: str, now: float) -> int:
-    """How many look-ups a miss shows to be guesses: RUN when it completes a run of neighbours, then one each.
+    """1 where a miss completes or continues a run of RUN neighbours, else 0.
 
     Of each prefix the last 64 misses of ten minutes are remembered as (stem, number): `LC-0007` after four neighbours
     such as `LC-0003` is a run. A worker sees its own requests only; what it finds is added up by the settlement.
@@ -139,6 +139,4 @@ def guesses(rings: Rings, prefix_id: int, suffix: str, now: float) -> int:
     if number in near:
         return 0  # the same again is no guess
     ring.append((now, stem, number))
-    if len(near) < RUN - 1:
-        return 0
-    return RUN if len(near) == RUN - 1 else 1
+    return int(len(near) >= RUN - 1)
