@@ -24,8 +24,8 @@ run: $(STAMP) ## a whole node with demo data on http://127.0.0.1:8000
 test: lint ## lint, types and every test, on real PostgreSQL and Valkey
 	$(BIN)/python -m pytest
 
-test-kill: $(STAMP) ## an import killed 200 times at seeded instants
-	IMPORT_KILLS=200 $(BIN)/python -m pytest tests/test_import_kill.py
+test-kill: $(STAMP) ## an import killed 200 times at seeded instants, 20,000 scans with a kill in the middle
+	IMPORT_KILLS=200 SCAN_CLAIMS=20000 $(BIN)/python -m pytest tests/test_import_kill.py tests/test_scan_storm.py
 
 lint: $(STAMP) ## ruff, mypy and the import rules
 	$(BIN)/ruff check .

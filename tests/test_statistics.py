@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from node import statistics, tally
+from node.errors import Unavailable
 from node.runtime import Node, reading
 from node.settling import Ledger, settle
 from node.store import prefixes
@@ -115,6 +116,37 @@ async def test_a_settlement_of_unknown_outcome_is_not_applied_twice(node: Node, 
     await settle(node, other, NOON)
     (day,) = await days(node, prefix_id, date(2026, 3, 1), date(2026, 3, 1))
     assert (day["requests"], day["peak"]["per_second"]) == (12, 10)
+
+
+async def test_a_settlement_that_breaks_off_is_sent_again(node: Node, make_firm: Any) -> None:
+    prefix_id = await id_of(node, await make_firm())
+    own, ledger = worker(node)
+    whole, cut = ledger.apply, iter([True, False, False])
+
+    async def broken(conn: Any, sums: Sums) -> None:
+        await whole(conn, sums)
+        if next(cut):  # everything is written, nothing committed, and the server ends the session
+            await conn.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    ledger.apply = broken
+    own.count_many(prefix_id, 3, 0.001, "192.0.2.1", NOON)
+    with pytest.raises(Unavailable):
+        await settle(node, ledger, NOON)
+    own.count_many(prefix_id, 4, 0.001, "192.0.2.1", NOON + 1)
+    assert await settle(node, ledger, NOON + 1) == 2
+    (day,) = await days(node, prefix_id, date(2026, 3, 1), date(2026, 3, 1))
+    assert (day["requests"], day["peak"]["per_second"]) == (7, 4)
+
+
+async def test_a_settlement_that_cannot_be_applied_holds_up_nothing(node: Node, make_firm: Any) -> None:
+    prefix_id = await id_of(node, await make_firm())
+    own, ledger = worker(node)
+    own.count_many(2**40, 1, 0.001, "192.0.2.1", NOON)  # no such prefix can be stored
+    ledger.gather(NOON)
+    own.count_many(prefix_id, 4, 0.001, "192.0.2.1", NOON + 1)
+    await settle(node, ledger, NOON + 1)
+    (day,) = await days(node, prefix_id, date(2026, 3, 1), date(2026, 3, 1))
+    assert day["requests"] == 4
 
 
 async def test_what_waits_is_bounded_and_loses_no_count(node: Node, make_firm: Any) -> None:
