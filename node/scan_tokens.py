@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64encode
 from binascii import Error as Base64Error
+from binascii import a2b_base64
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import blake2b
 from typing import TypeVar
 
 import msgspec
@@ -27,9 +28,9 @@ _AHEAD_SECONDS = 60  # clocks of two workers' machines may differ by this
 DEVICE_SECONDS = 365 * 86_400
 _DEVICE_GRACE = 35 * 86_400  # browsers keep a cookie up to 400 days
 SCANNER_SECONDS = 3600  # to open a scanner's address on the device
-_MAC_BYTES = 12
 _ID_BYTES = 12
-_MARK_BYTES = 12  # 96 bits: two of 10 million are alike with probability 1e-15
+_MAC_BYTES = 12  # 96 bits: not guessed, and two marks of 10 million are alike with probability 1e-15
+_URLSAFE = bytes.maketrans(b"-_", b"+/")
 _MAX_TOKEN = 1400  # characters; a handle has at most 255, of four bytes each
 _CLAIM, _DEVICE, _MARK, _FRESH, _SCANNER = "scan-claim", "scan-device", "scan-mark", "scan-fresh", "scan-scanner"
 
@@ -71,12 +72,13 @@ _device_decoder = msgspec.msgpack.Decoder(DeviceToken)
 
 
 def _mac(sealer: Sealer, label: str, generation: int, body: bytes) -> bytes:
-    return hmac.digest(sealer.derive(label, generation), body, sha256)
+    # Keyed BLAKE2b (RFC 7693) is a MAC by itself and takes half of HMAC-SHA256's time; each claim needs five.
+    return blake2b(body, key=sealer.derive(label, generation), digest_size=_MAC_BYTES).digest()
 
 
 def _signed(sealer: Sealer, label: str, body: bytes) -> str:
     generation = sealer.current
-    mac = _mac(sealer, label, generation, body)[:_MAC_BYTES]
+    mac = _mac(sealer, label, generation, body)
     return urlsafe_b64encode(bytes((generation,)) + mac + body).rstrip(b"=").decode()
 
 
@@ -85,13 +87,13 @@ def _body(sealer: Sealer, label: str, token: str) -> bytes:
     if len(token) > _MAX_TOKEN:
         raise Refused
     try:
-        raw = urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        raw = a2b_base64(token.encode("ascii").translate(_URLSAFE) + b"==")
     except (Base64Error, ValueError):
         raise Refused from None
     body, mac = raw[1 + _MAC_BYTES :], raw[1 : 1 + _MAC_BYTES]
     if not body or raw[0] not in sealer.secrets:
         raise Refused
-    if not hmac.compare_digest(_mac(sealer, label, raw[0], body)[:_MAC_BYTES], mac):
+    if not hmac.compare_digest(_mac(sealer, label, raw[0], body), mac):
         raise Refused
     return body
 
@@ -119,7 +121,7 @@ def read_claim(sealer: Sealer, token: str, now: float) -> ClaimToken:
 def fresh_device(sealer: Sealer, claim: ClaimToken, now: float) -> DeviceToken:
     """The device that a claim without one makes. It follows from the claim's random nonce: the same claim again,
     without a cookie, is the same device and so not another scan."""
-    return DeviceToken(int(now), _mac(sealer, _FRESH, min(sealer.secrets), claim.nonce)[:_ID_BYTES])
+    return DeviceToken(int(now), _mac(sealer, _FRESH, min(sealer.secrets), claim.nonce))
 
 
 def scanner_device(registrant: int, scanner: int, now: float) -> DeviceToken:
@@ -152,4 +154,4 @@ def read_scanner(sealer: Sealer, token: str, now: float) -> DeviceToken:
 
 def mark(sealer: Sealer, device: bytes, handle: str) -> bytes:
     """What is stored of a device on an item."""
-    return _mac(sealer, _MARK, min(sealer.secrets), device + handle.encode())[:_MARK_BYTES]
+    return _mac(sealer, _MARK, min(sealer.secrets), device + handle.encode())

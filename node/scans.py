@@ -21,13 +21,17 @@ from node.errors import NodeError, Unavailable
 from node.model import Prefix
 from node.places import Place
 from node.runtime import Connection, Node, in_transaction, reading
-from node.scan_memory import MAX_LATER, Claim, Later, Scans
+from node.scan_memory import MAX_LATER, PART, Claim, Scans
 from node.scan_tokens import CLAIM_SECONDS, SHIPPED, Expired, Refused
 from node.settling import Ledger
 from node.store import scans as store
 
 # Once its window of ten minutes is over a device counts on an item again; by then its claim is over too.
 _MARK_SECONDS = CLAIM_SECONDS + 60
+_MAX_MERGED = 20_000  # claims in the last of many settlements that wait while PostgreSQL is away: a second's worth
+_refused, _gathered, _dropped, _committed = (
+    metrics.scan_claims_total.labels(outcome) for outcome in ("refused", "gathered", "dropped", "committed")
+)
 _log = logging.getLogger(__name__)
 
 
@@ -61,7 +65,7 @@ def accept(
         device = scan_tokens.read_device(node.sealer, cookie, now) if cookie else Expired()
         prefix, suffix = handle_codec.parse(claim.handle)
     except (Refused, handle_codec.InvalidHandle):
-        metrics.scan_claims_total.labels("refused").inc()
+        _refused.inc()
         return None
     fresh = scan_tokens.fresh_device(node.sealer, claim, now)
     met = fresh if isinstance(device, Expired) else device
@@ -87,13 +91,13 @@ def _take(node: Node, claim: Claim) -> asyncio.Future[None] | None:
         # PostgreSQL is away for long: better a scan that is not counted than a worker without memory.
         if len(memory.later) < MAX_LATER:
             memory.later.append(claim)
-            metrics.scan_claims_total.labels("gathered").inc()
+            _gathered.inc()
         else:
-            metrics.scan_claims_total.labels("dropped").inc()
+            _dropped.inc()
         return None
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     memory.first.append((claim, future))
-    metrics.scan_claims_total.labels("committed").inc()
+    _committed.inc()
     if not memory.committing:
         memory.committing = True
         _start(node, _commit(node))
@@ -112,7 +116,7 @@ async def _commit(node: Node) -> None:
     memory = node.scan_memory
     try:
         while memory.first:
-            group, memory.first = memory.first, []
+            group, memory.first = memory.first[:PART], memory.first[PART:]
             claims = [claim for claim, _ in group]
             try:
                 known = await in_transaction(node, lambda conn, c=claims: add(node, conn, c))  # type: ignore[misc]
@@ -133,14 +137,17 @@ async def _commit(node: Node) -> None:
         memory.committing = False
 
 
-def ledger(node: Node) -> Ledger[Later]:
+def ledger(node: Node) -> Ledger[list[Claim]]:
     """How this worker's later scans are settled."""
 
-    async def apply(conn: Connection, claims: Later) -> None:
-        await add(node, conn, claims)
+    async def apply(conn: Connection, claims: list[Claim]) -> None:
+        # After an outage of ten minutes another worker may have let go of the marks that these were counted under:
+        # better a scan that is lost than one that is counted twice.
+        since = time.time() - CLAIM_SECONDS
+        await add(node, conn, [claim for claim in claims if claim.at > since])
 
-    def merge(kept: Later, more: Later) -> None:
-        kept.extend(more[: max(0, MAX_LATER - len(kept))])
+    def merge(kept: list[Claim], more: list[Claim]) -> None:
+        kept.extend(more[: max(0, _MAX_MERGED - len(kept))])
 
     return Ledger("scan", node.scan_memory.take, apply, merge)
 

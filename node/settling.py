@@ -11,7 +11,7 @@ import logging
 import time
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -20,7 +20,7 @@ from node.errors import Unavailable
 from node.runtime import Connection, Node, in_transaction
 from node.store import settling as store
 
-_T = TypeVar("_T")  # what is settled: false where there is nothing
+_T = TypeVar("_T")
 # Settlements that wait while PostgreSQL is away; beyond it the newest are merged, so memory does not grow with time.
 _MAX_WAITING = 60
 _log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class Ledger(Generic[_T]):
     """What one worker has to settle of one kind: taken from memory, not yet known to be applied."""
 
     kind: str
-    take: Callable[[], _T]
+    take: Callable[[], Sequence[_T]]  # all that was counted, in parts that a transaction each can take
     apply: Callable[[Connection, _T], Awaitable[object]]
     merge: Callable[[_T, _T], None]  # the second into the first
     worker: uuid.UUID = field(default_factory=uuid.uuid4)  # of this life of the process: never used again
@@ -39,17 +39,16 @@ class Ledger(Generic[_T]):
     waiting: deque[tuple[int, float, _T]] = field(default_factory=deque)
 
     def gather(self, now: float) -> None:
-        """Take what was counted and give it its number."""
-        taken = self.take()
-        if not taken:
-            return
-        self.number += 1
-        # The first that waits may have been sent already, so it stays as it is.
-        if len(self.waiting) >= _MAX_WAITING:
-            _, _, last = self.waiting.pop()
-            self.merge(last, taken)
-            taken = last
-        self.waiting.append((self.number, now, taken))
+        """Take what was counted and give each part its number."""
+        for part in self.take():
+            taken = part
+            self.number += 1
+            # The first that waits may have been sent already, so it stays as it is.
+            if len(self.waiting) >= _MAX_WAITING:
+                _, _, last = self.waiting.pop()
+                self.merge(last, taken)
+                taken = last
+            self.waiting.append((self.number, now, taken))
 
 
 async def settle(node: Node, ledger: Ledger[_T], now: float | None = None) -> int:

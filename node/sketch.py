@@ -1,6 +1,6 @@
 """How many different devices, in at most 256 bytes: the 64 smallest hashes of those seen (k minimum values).
 
-Exact up to 64 devices, about 13 % wrong beyond (1 / sqrt(k - 2)), and never more than 256 bytes however many devices
+Exact below 64 devices, about 13 % wrong beyond (1 / sqrt(k - 2)), and never more than 256 bytes however many devices
 an attacker invents. Merging is a union, so workers and repeated settlements cannot count a device twice.
 """
 

@@ -34,7 +34,11 @@ def ledger(node: Node) -> Ledger[Sums]:
     async def apply(conn: Connection, sums: Sums) -> None:
         await add(node, conn, sums)
 
-    return Ledger("resolution", node.tally.take, apply, lambda kept, more: kept.add(more))
+    def take() -> list[Sums]:
+        sums = node.tally.take()
+        return [sums] if sums else []
+
+    return Ledger("resolution", take, apply, lambda kept, more: kept.add(more))
 
 
 async def add(node: Node, conn: Connection, sums: Sums) -> None:

@@ -27,7 +27,11 @@ def worker(node: Node) -> tuple[Tally, Ledger[Sums]]:
     async def apply(conn: Any, sums: Sums) -> None:
         await statistics.add(node, conn, sums)
 
-    return own, Ledger("resolution", own.take, apply, lambda kept, more: kept.add(more))
+    def take() -> list[Sums]:
+        sums = own.take()
+        return [sums] if sums else []
+
+    return own, Ledger("resolution", take, apply, lambda kept, more: kept.add(more))
 
 
 async def days(node: Node, prefix_id: int, first: date, last: date) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -59,14 +59,14 @@ async def answer(node: Node, token: str, headers: Mapping[bytes, bytes], address
     accepted = scans.accept(node, token, cookie, now, node.places.of(address), registrant)
     if accepted is None:
         return 200, _HEADERS, IMAGE
+    cookies = [(b"set-cookie", _set_cookie(node, accepted.cookie))] if accepted.cookie else []
     if accepted.committed is not None:
         try:
             await accepted.committed
         except NodeError:
-            return _unavailable()
-    if not accepted.cookie:
-        return 200, _HEADERS, IMAGE
-    return 200, [*_HEADERS, (b"set-cookie", _set_cookie(node, accepted.cookie))], IMAGE
+            # It may have been committed all the same: with its cookie the phone that asks again is the same one.
+            return _unavailable(cookies)
+    return 200, [*_HEADERS, *cookies], IMAGE
 
 
 def _not_seen(headers: Mapping[bytes, bytes]) -> bool:
@@ -82,8 +82,8 @@ async def _registrant(node: Node, authorization: bytes, address: str) -> int:
     return (await access.enterprise(node, key, address)).registrant_id or 0
 
 
-def _unavailable() -> Answer:
-    return 503, [(b"content-length", b"0"), (b"cache-control", b"no-store"), (b"retry-after", b"2")], b""
+def _unavailable(cookies: Sequence[tuple[bytes, bytes]] = ()) -> Answer:
+    return 503, [(b"content-length", b"0"), (b"cache-control", b"no-store"), (b"retry-after", b"2"), *cookies], b""
 
 
 def _cookie(header: bytes) -> str:
