@@ -74,8 +74,8 @@ def of_item(found: Evidence, limits: Settings) -> list[Reason]:
         reasons.append(Reason("before_activation", weight, zh, en))
     if found.before_shipping > 24:
         # Events are often recorded late or by wrong clocks (domain.md 5, point 8): a day's grace, and a low weight.
-        zh = f"首次扫码早于发货记录约 {found.before_shipping / 24:.0f} 天"
-        en = f"first scanned about {found.before_shipping / 24:.0f} days before it was shipped"
+        zh = f"首次扫码早于发货记录约 {found.before_shipping:.0f} 小时"
+        en = f"first scanned about {found.before_shipping:.0f} hours before it was shipped"
         reasons.append(Reason("before_shipping", 0.3, zh, en))
     return reasons
 
