@@ -114,7 +114,7 @@ async def counted(conn: Any, prefix: str) -> Counted:
     """Read it; `conn` is an asyncpg connection or pool."""
     rows = await conn.fetch(
         "SELECT s.suffix, s.count, s.first_at FROM scan s JOIN prefix p ON p.id = s.prefix_id"
-        " WHERE s.shard BETWEEN 0 AND 1023 AND p.prefix = $1",
+        " WHERE s.shard >= 0 AND p.prefix = $1",
         prefix,
     )
     marks = await conn.fetch("SELECT mark FROM scan_mark WHERE shard BETWEEN 0 AND 1023")
