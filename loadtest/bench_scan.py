@@ -17,8 +17,10 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+import timeit
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -28,9 +30,11 @@ from loadtest.client import Load, _answer, drive, request
 from loadtest.servers import baseline, dev_node
 from loadtest.storm import counted, faults, send, storm
 from loadtest.workload import Goods, hot_and_cold
-from node import scan_tokens
+from node import scan_tokens, scans
+from node.scan_memory import ScanMemory
 from node.scan_tokens import DeviceToken
 from node.sealing import Sealer
+from node.tally import Tally
 
 _IMAGE = re.compile(rb'"(/[^"]*?s/[A-Za-z0-9_-]+\.gif)"')
 _PHONES = 50_000
@@ -105,13 +109,13 @@ async def rates(node: dict[str, Any], port: int, sealer: Sealer, rounds: int, se
         await _prepare(subject, count)
     numbers = hot_and_cold(count, 1)
     phones = Phones(ours.goods, sealer, numbers)
-    scans: list[Load] = []
+    scanned: list[Load] = []
     resolves: list[Load] = []
     for _ in range(rounds):
-        scans.append(await scan_load(own, phones, seconds, None, CONNECTIONS))
+        scanned.append(await scan_load(own, phones, seconds, None, CONNECTIONS))
         turn = (plain.resolve(n) for n in itertools.cycle(numbers))
         resolves.append(await drive(port, turn, seconds, CONNECTIONS, plain.check))
-    highest = statistics.median(load.rate for load in scans)
+    highest = statistics.median(load.rate for load in scanned)
     base = statistics.median(load.rate for load in resolves)
     half = await scan_load(own, phones, max(seconds, 5.0), highest / 2, CONNECTIONS * 4)
     return {
@@ -155,6 +159,25 @@ async def storms(node: dict[str, Any], sealer: Sealer, claims: int) -> dict[str,
     }
 
 
+def costs(sealer: Sealer) -> dict[str, Any]:
+    """Microseconds of a worker's loop: to count one resolution, to sign a claim, to take one. No I/O in any of them."""
+    counts, memory, now = Tally(), ScanMemory(), time.time()
+    handle = "88.999.1001/LC-2026-HARVEST-00001"
+    memory.know(("88.999.1001", "LC-2026-HARVEST-00001"))
+    node: Any = SimpleNamespace(sealer=sealer, scan_memory=memory)
+    claim = scan_tokens.claim_token(sealer, handle, now)
+    cookie = scan_tokens.device_token(sealer, DeviceToken(int(now), bytes(12)))
+
+    def each(call: Callable[[], Any], number: int) -> float:
+        return min(timeit.repeat(call, number=number, repeat=5)) / number * 1e6
+
+    return {
+        "count_resolution_us": each(lambda: counts.count(7, True, 0.0001, "192.0.2.1", now), 100_000),
+        "sign_claim_us": each(lambda: scan_tokens.claim_token(sealer, handle, now), 10_000),
+        "take_claim_us": each(lambda: scans.accept(node, claim, cookie, now), 10_000),
+    }
+
+
 async def bench(rounds: int, seconds: float, claims: int) -> dict[str, Any]:
     servers, client = ({0}, {1}) if (os.cpu_count() or 1) > 1 else (None, None)
     if client:
@@ -162,7 +185,7 @@ async def bench(rounds: int, seconds: float, claims: int) -> dict[str, Any]:
     async with dev_node({"POOL_SIZE": "8"}, servers) as node, baseline(node, servers) as port:
         sealer = Sealer.from_file(Path(node["env"]["NODE_SECRET_FILE"]))
         found = await rates(node, port, sealer, rounds, seconds)
-        return {**found, **await storms(node, sealer, claims)}
+        return {**costs(sealer), **found, **await storms(node, sealer, claims)}
 
 
 def main() -> int:

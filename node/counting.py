@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from node import scans, statistics, suspicions
@@ -34,28 +35,20 @@ class Counting:
             for ledger in self._ledgers:
                 await settle(self._node, ledger)
 
-    async def turn(self) -> None:
-        """What is done each second."""
+    async def look(self) -> None:
+        """Score what was touched; now and then also each prefix's day, and let go of what is over."""
         now = time.time()
-        await self.settle()
-        if self._node.scan_memory.touched or self._tidied < now - _TIDY_SECONDS:
+        due = self._tidied < now - _TIDY_SECONDS
+        if due or self._node.scan_memory.touched:
             await suspicions.assess(self._node, now)
-        if self._tidied < now - _TIDY_SECONDS:
+        if due:
             self._tidied = now
             await statistics.tidy(self._node, now)
             await scans.tidy(self._node, now)
 
-    async def keep(self, period: float = _PERIOD) -> None:
-        """Take turns until cancelled."""
-        while True:
-            begin = time.monotonic()
-            try:
-                await self.turn()
-            except Unavailable:
-                _log.warning("counting waits for PostgreSQL")
-            except Exception:
-                _log.exception("counting failed; the next turn tries again")
-            await asyncio.sleep(max(0.05, period - (time.monotonic() - begin)))
+    async def keep(self) -> None:
+        """Settle and look until cancelled; apart, so that a long look does not make a second longer."""
+        await asyncio.gather(_every(_PERIOD, self.settle), _every(1.0, self.look))
 
     async def close(self) -> None:
         """Settle the rest before the pools are closed: a clean stop loses nothing."""
@@ -70,3 +63,15 @@ class Counting:
                 return await self.settle()
             except Unavailable:
                 await asyncio.sleep(0.2)
+
+
+async def _every(period: float, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        begin = time.monotonic()
+        try:
+            await work()
+        except Unavailable:
+            _log.warning("counting waits for PostgreSQL")
+        except Exception:
+            _log.exception("counting failed; the next turn tries again")
+        await asyncio.sleep(max(0.05, period - (time.monotonic() - begin)))

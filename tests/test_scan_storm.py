@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -81,10 +82,11 @@ async def test_killed_in_the_middle(node: Any, settings: Any, make_firm: Any) ->
     survivor = await started(settings, other)
     try:
         firsts = (await counted(node.pool, firm.prefix)).firsts
-        half = len(sent.claims) // 2
+        half, struck = len(sent.claims) // 2, []
 
         def strike() -> None:
-            if len(sent.answered) >= half and doomed.returncode is None:
+            if len(sent.answered) >= half and not struck:
+                struck.append(len(sent.answered))
                 os.kill(doomed.pid, signal.SIGKILL)
 
         unanswered = await send(sent, [port, other], range(warm, len(sent.claims)), watch=strike)
@@ -96,7 +98,8 @@ async def test_killed_in_the_middle(node: Any, settings: Any, make_firm: Any) ->
     finally:
         for process in (doomed, survivor):
             if process.returncode is None:
-                process.kill()
+                with suppress(ProcessLookupError):
+                    process.kill()
                 await process.wait()
     taken = (await settlers(node))[worker]
     found = await counted(node.pool, firm.prefix)
