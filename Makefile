@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-kill lint bench bench-bulk bench-codec fuzz sanitize loadtest clean
+.PHONY: help run test test-kill lint bench bench-bulk bench-scan bench-codec fuzz sanitize loadtest clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -24,8 +24,8 @@ run: $(STAMP) ## a whole node with demo data on http://127.0.0.1:8000
 test: lint ## lint, types and every test, on real PostgreSQL and Valkey
 	$(BIN)/python -m pytest
 
-test-kill: $(STAMP) ## an import killed 200 times at seeded instants
-	IMPORT_KILLS=200 $(BIN)/python -m pytest tests/test_import_kill.py
+test-kill: $(STAMP) ## an import killed 200 times at seeded instants, 20,000 scans with a kill in the middle
+	IMPORT_KILLS=200 SCAN_CLAIMS=20000 $(BIN)/python -m pytest tests/test_import_kill.py tests/test_scan_storm.py
 
 lint: $(STAMP) ## ruff, mypy and the import rules
 	$(BIN)/ruff check .
@@ -39,6 +39,9 @@ bench: $(STAMP) ## the node beside the baseline, as ratios
 ROWS ?= 5000000
 bench-bulk: $(STAMP) ## a season of ROWS (5,000,000) items over REST beside a plain COPY of the same rows
 	$(BIN)/python -m loadtest.bench_bulk --rows $(ROWS)
+
+bench-scan: $(STAMP) ## pages with their claimed scans beside the baseline, and a storm of 100,000 scans counted
+	$(BIN)/python -m loadtest.bench_scan
 
 bench-codec: $(STAMP) ## the compiled codec beside the pure one and biip
 	$(BIN)/python -m loadtest.bench_codec

@@ -17,8 +17,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import handle_codec
 from node import catalogue, deliveries, logs, metrics, polling
 from node.config import Settings
+from node.counting import Counting
 from node.errors import BadRequest, NodeError, NotFound
-from node.http import alarms, events, handles, health, home, hosts, imports, lots, onboarding, problems
+from node.http import (
+    alarms,
+    events,
+    handles,
+    health,
+    home,
+    hosts,
+    imports,
+    lots,
+    onboarding,
+    problems,
+    scan_claims,
+    statistics,
+)  # fmt: skip
 from node.http.answers import request_id
 from node.http.requests import MAX_HEADERS
 from node.http.resolver import FrontDoor
@@ -43,6 +57,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         node = await open_node(known)
+        counting = Counting(node)
         try:
             async with reading(node) as conn:
                 await check(conn)
@@ -50,10 +65,12 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
             await polling.start(node)
             lasting = (polling.keep_polling, polling.watch_cache, housekeeping, deliveries.errands)
             node.tasks += [asyncio.create_task(work(node)) for work in lasting]
+            node.tasks.append(asyncio.create_task(counting.keep()))
             app.state.node = node
             _log.info("serving with the %s codec", handle_codec.IMPLEMENTATION)
             yield
         finally:
+            await counting.close()
             await close_node(node)
             metrics.resolved.tell()
 
@@ -65,7 +82,9 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )
-    for module in (health, home, onboarding, lots, imports, handles, events, hosts, alarms):
+    for module in (
+        health, home, onboarding, lots, imports, handles, events, hosts, alarms, statistics, scan_claims,
+    ):  # fmt: skip
         app.include_router(module.router)
     app.add_exception_handler(Exception, _unforeseen)
     app.add_exception_handler(NodeError, _node_error)

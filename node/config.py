@@ -51,6 +51,15 @@ class Settings:
     metrics_host: str = "127.0.0.1"
     metrics_port: int = 9464  # 0: no metrics address
     log_level: str = "INFO"
+    geo_file: Path | None = None  # MaxMind-DB file: a scan's city is shown; without it no place is known
+    # From here on something looks copied. A carton passes a packer, a shop and a household: about five phones.
+    suspect_devices: int = 12  # different phones on one item
+    # Air freight takes six hours from door to door for 1,000 km; gateways of mobile networks err by a few hundred.
+    suspect_kmh: float = 300.0
+    suspect_km: float = 500.0
+    # People mistype one serial in a thousand; a small firm's goods are looked up a few thousand times a day.
+    suspect_forged: int = 50  # look-ups a day and prefix of serials that were never issued, or in runs of guesses
+    suspect_score: int = 60  # of 100: alarm; one weak sign alone stays below, two or one strong are above
     dev: bool = False
     # The outside world of the tests; heeded with `dev` only, and refused in the environment without it.
     dev_dns: str = ""  # address:port of the one name server to ask
@@ -104,6 +113,12 @@ class Settings:
             metrics_host=env.get("METRICS_HOST", cls.metrics_host),
             metrics_port=_number(env, "METRICS_PORT", int, cls.metrics_port),
             log_level=_choice("LOG_LEVEL", env.get("LOG_LEVEL", "INFO").upper(), ("DEBUG", "INFO", "WARNING", "ERROR")),
+            geo_file=Path(env["GEO_FILE"]) if env.get("GEO_FILE") else None,
+            suspect_devices=_number(env, "SUSPECT_DEVICES", int, cls.suspect_devices),
+            suspect_kmh=_number(env, "SUSPECT_KMH", float, cls.suspect_kmh),
+            suspect_km=_number(env, "SUSPECT_KM", float, cls.suspect_km),
+            suspect_forged=_number(env, "SUSPECT_FORGED", int, cls.suspect_forged),
+            suspect_score=_number(env, "SUSPECT_SCORE", int, cls.suspect_score),
             dev=env.get("NODE_DEV", "") == "1",
             **_dev_only(env),
         )

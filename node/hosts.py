@@ -134,8 +134,7 @@ async def _settle(node: Node, asked: Mapping[str, Any], finding: Finding, actor:
         after = judge(row, finding, await store.now(conn))
         settled = await store.judged(conn, registrant, host, **after)
         if after["state"] != row["state"]:
-            # No view is made from it; but the change is acknowledged only after what workers know of hosts has run out.
-        doing.dependents.append(f"h:{registrant}")
+            doing.dependents.append(_name(registrant))
             detail = {"registrant": registrant, "method": after["method"]}
             action = "host.prove" if after["state"] == State.PROVED else "host.lapse"
             await audit.record(conn, actor, action, host, detail)
@@ -189,12 +188,16 @@ async def release(node: Node, identity: Identity, text: str) -> None:
     async def work(doing: Change) -> None:
         if host is None or not await store.delete(doing.conn, registrant, host):
             raise NotFound.of(what=f"host {text[:253]!r}")
-        # No view is made from it; but the change is acknowledged only after what workers know of hosts has run out.
-        doing.dependents.append(f"h:{registrant}")
+        doing.dependents.append(_name(registrant))
         await audit.record(doing.conn, identity.actor, "host.release", host, {"registrant": registrant})
 
     await change(node, work)
     node.proved_hosts.pop(registrant, None)
+
+
+def _name(registrant: int) -> str:
+    """No view is made from it, but its change is acknowledged after what workers know of hosts has run out."""
+    return f"h:{registrant}"
 
 
 async def recheck(node: Node, limit: int = 4) -> int:

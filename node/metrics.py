@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from prometheus_client import Counter, Gauge, Histogram
 
 _MILLISECONDS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -22,25 +20,23 @@ outbox_oldest_seconds = Gauge(
 pool_wait_seconds = Histogram("pool_wait_seconds", "Wait for a PostgreSQL connection", buckets=_MILLISECONDS)
 webhook_deliveries_total = Counter("webhook_deliveries_total", "Tries to deliver a webhook message", ["outcome"])
 host_checks_total = Counter("host_checks_total", "Checks of proofs of hosts", ["outcome"])
+scan_claims_total = Counter("scan_claims_total", "Claims of scans by what became of them", ["outcome"])
+settlements_lost_total = Counter("settlements_lost_total", "Settlements of counts that could not be applied")
 
 
 class Resolved:
     """Counts resolutions for `resolve_total` at the price of a dict: a labelled counter shared by processes costs more
-    than a hot answer. Told to Prometheus once a second, by the first to count in it, and when a worker stops."""
+    than a hot answer. Housekeeping tells Prometheus once a second, and a worker once more when it stops."""
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str], int] = {}
-        self._told = 0
 
     def count(self, result: str, source: str) -> None:
         key = (result, source)
         self._counts[key] = self._counts.get(key, 0) + 1
-        if int(time.monotonic()) != self._told:
-            self.tell()
 
     def tell(self) -> None:
         counts, self._counts = self._counts, {}
-        self._told = int(time.monotonic())
         for (result, source), number in counts.items():
             resolve_total.labels(result, source).inc(number)
 

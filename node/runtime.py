@@ -20,7 +20,10 @@ from node.cache import Cache
 from node.config import Settings
 from node.errors import NodeError, Unavailable
 from node.fence import Fence
+from node.places import Places
+from node.scan_memory import ScanMemory
 from node.sealing import Sealer
+from node.tally import Tally
 
 _T = TypeVar("_T")
 
@@ -81,12 +84,16 @@ class Node:
     import_slots: Any = None  # chunks in hand; made by the first one
     settled: list[int] = field(default_factory=list)  # outbox messages that need no relay any more
     proved_hosts: dict[int, tuple[float, frozenset[str]]] = field(default_factory=dict)  # by registrant; node.hosts
+    tally: Tally = field(default_factory=Tally)  # resolutions counted since they were last settled
+    scan_memory: ScanMemory = field(default_factory=ScanMemory)
+    places: Places = field(default_factory=Places)  # cities of addresses, where GEO_FILE is given
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
 
 async def open_node(settings: Settings) -> Node:
     """Open the pools; raises Unavailable where PostgreSQL cannot be reached. Valkey is not waited for."""
     sealer = Sealer.from_file(settings.secret_file)
+    places = Places.open(settings.geo_file)
     try:
         pool = await asyncpg.create_pool(
             settings.database_url,
@@ -103,7 +110,7 @@ async def open_node(settings: Settings) -> Node:
         )
     except _AWAY as error:
         raise Unavailable.of(what="PostgreSQL", retry_after=2) from error
-    return Node(settings, pool, Cache(_valkey, settings), sealer, Fence(settings.fence_lease))
+    return Node(settings, pool, Cache(_valkey, settings), sealer, Fence(settings.fence_lease), places=places)
 
 
 async def _nothing_to_reset(connection: Any) -> None:
@@ -130,6 +137,7 @@ async def close_node(node: Node) -> None:
     await node.cache.close()
     if node.watcher is not None:
         node.watcher.terminate()
+    node.places.close()
     try:
         await asyncio.wait_for(node.pool.close(), 10)
     except TimeoutError:

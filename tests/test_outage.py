@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
-from node import embedded, polling
+from node import embedded, polling, scan_tokens
 from node.config import Settings
 from node.migrate import migrate
-from node.sealing import create_secret_file
+from node.sealing import Sealer, create_secret_file
 
 
 @pytest.fixture
@@ -159,3 +160,47 @@ async def test_a_reader_that_was_overtaken_cannot_put_back_what_it_read(node: An
     await cache.fill(epoch, "new", [(handle, b"new", 60)])
     entries, _ = await cache.get(epoch, [handle], [])
     assert entries == [b"new"]
+
+
+async def test_without_postgresql_later_scans_wait_and_first_ones_are_not_answered(own: Any, open_app: Any) -> None:
+    servers, settings = own
+    prefix, headers = await a_firm(settings)
+    sealer = Sealer.from_file(settings.secret_file)
+
+    def claim(suffix: str) -> str:
+        return f"/s/{scan_tokens.claim_token(sealer, f'{prefix}/{suffix}', time.time())}.gif"
+
+    async with open_app(settings) as client:
+
+        async def scan(path: str, cookie: str = "") -> httpx.Response:
+            client.cookies.clear()
+            answer: httpx.Response = await client.get(path, headers={"Cookie": cookie} if cookie else {})
+            client.cookies.clear()
+            return answer
+
+        async def counted(suffix: str, expected: int) -> None:
+            async with asyncio.timeout(60):
+                while True:
+                    answer = await client.get(f"/api/v1/scans?handle={prefix}/{suffix}", headers=headers)
+                    if answer.status_code == 200 and answer.json()["scans"] >= expected:
+                        assert answer.json()["scans"] == expected
+                        return
+                    await asyncio.sleep(0.05)
+
+        assert (await scan(claim("KNOWN"))).status_code == 200
+        await servers.stop_postgres()
+        waiting = [claim("KNOWN") for _ in range(5)]
+        for path in [*waiting, *waiting]:  # each twice
+            assert (await scan(path)).status_code == 200
+        first = claim("NEW")
+        refused = await scan(first)
+        assert (refused.status_code, refused.content) == (503, b"")
+        cookie = refused.headers["set-cookie"].partition(";")[0]
+        await servers.start_postgres()
+        await counted("KNOWN", 6)
+        async with asyncio.timeout(60):
+            while (await scan(first, cookie)).status_code != 200:
+                await asyncio.sleep(0.1)
+        assert (await scan(claim("NEW"), cookie)).status_code == 200  # the same phone
+        assert (await scan(claim("NEW"))).status_code == 200
+        await counted("NEW", 2)

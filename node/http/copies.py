@@ -24,6 +24,7 @@ class Copy:
     until: float
     answer: Answer
     handle: str
+    prefix_id: int
     etag: str  # of the record, whatever form the answer gives it
     refreshing: bool = False
     wire: tuple[bytes, bytes] | None = None  # as on the wire, before and after the request's id; made by the first use
@@ -72,4 +73,4 @@ class Copies:
             self._emptied = now
         until = started + self.seconds
         if until > now and len(self._by_target) < _MOST:
-            self._by_target[target] = Copy(until, answer, view.handle, view.etag)
+            self._by_target[target] = Copy(until, answer, view.handle, view.prefix_id, view.etag)

@@ -1,4 +1,4 @@
-"""Routes of applications, operators, prefixes, keys, audit and statistics."""
+"""Routes of applications, operators, prefixes, keys and audit."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
-import handle_codec
 from node import access, audit, keys, onboarding, serials
 from node.access import require_role, require_scope
-from node.errors import UnknownPrefix
 from node.http.requests import (
     Enterprise,
     Operator,
@@ -222,26 +220,3 @@ async def read_audit(request: Request, operator: Operator, after: _After = 0, li
     async with reading(node_of(request)) as conn:
         found = await audit.entries(conn, after, max(1, min(limit, _MAX_PAGE)))
     return json_response({"entries": found})
-
-
-@router.get("/statistics", tags=["operators"])
-async def statistics(request: Request, operator: Operator, prefix: str = "") -> Response:
-    """Both meanings of 注册量 (domain.md 2.3): prefixes allotted, and identifiers created, deleted and registered."""
-    require_role(operator, "reviewer", "auditor")
-    async with reading(node_of(request)) as conn:
-        found = await prefixes.fetch(conn, prefix) if handle_codec.is_prefix(prefix) else None
-        if prefix and found is None:
-            raise UnknownPrefix.of(prefix=prefix[:64])
-        created, deleted, rowless = await prefixes.totals(conn, found.id if found else None)
-        registrants, allotted = await prefixes.numbers(conn)
-    return json_response(
-        {
-            "registrants": registrants,
-            "prefixes": allotted,
-            "created": created,
-            "deleted": deleted,
-            "registered": created - deleted,
-            "rowless": rowless,
-            "registered_with_rows": created - deleted - rowless,
-        }
-    )

@@ -8,17 +8,18 @@ without parsing only where exactly these bytes were parsed before, alone, and fo
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from node import metrics
+from node.config import Settings
 from node.errors import BadRequest
 from node.http import problems
 from node.http.answers import Answer, complete, request_id
 from node.http.copies import Copy
 from node.http.negotiation import wants_page
-from node.http.requests import MAX_HEADERS
+from node.http.requests import MAX_HEADERS, client_address
 from node.http.resolver import Begun, FrontDoor, plain
 
 # A request with one of these is not for everybody, not whole in its head, or asks for more than the record.
@@ -70,7 +71,9 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._door: FrontDoor | None = self.app if isinstance(self.app, FrontDoor) else None
         self._copies = self._door.copies if self._door else None
-        self._header_seconds, self._body_seconds = self._door.limits if self._door else (10.0, 30.0)
+        settings = self._door.settings if self._door else Settings("", "", Path(), "")
+        self._header_seconds, self._body_seconds = settings.header_seconds, settings.body_seconds
+        self._proxies = settings if settings.trusted_proxies else None
         self._in_message = self._in_head = self._answered = False
         self._messages = 0  # begun in the data at hand
         self._target = b""  # of the last message, where it was a plain request
@@ -79,6 +82,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._address = self.client[0] if self.client else "127.0.0.1"
         Protocol.open.add(self)
         if not Protocol.sweeping:
             Protocol.sweeping = True
@@ -104,7 +108,7 @@ class Protocol(HttpToolsProtocol):
             copy = self._copies.get(target)
             if copy is not None:
                 self._unset_keepalive_if_required()
-                self._write(copy)
+                self._write(copy, self._address)
                 return
         self._messages, self._target = 0, b""
         super().data_received(data)
@@ -117,7 +121,7 @@ class Protocol(HttpToolsProtocol):
 
     def _remember(self, data: bytes) -> None:
         """These bytes were one whole head and nothing else."""
-        if len(data) > _LONGEST_HEAD or data.find(b"\r\n\r\n") != len(data) - 4:
+        if self._proxies is not None or len(data) > _LONGEST_HEAD or data.find(b"\r\n\r\n") != len(data) - 4:
             return
         if len(Protocol.heads) >= _HEADS:
             Protocol.heads.clear()
@@ -138,7 +142,7 @@ class Protocol(HttpToolsProtocol):
             copy = self._door.copies.get(self._target)
             if copy is not None:
                 self._answered = True
-                self._write(copy)
+                self._write(copy, self._client_address())
                 return
             if plain(self._target) and self._begin(self._door, self._target):
                 self._answered = True
@@ -147,7 +151,7 @@ class Protocol(HttpToolsProtocol):
 
     def _begin(self, door: FrontDoor, target: bytes) -> bool:
         """Begin to read a record; False for the ordinary way."""
-        begun = door.begin(target)
+        begun = door.begin(target, self._client_address())
         if begun is None:
             return False
         if isinstance(begun, Answer):
@@ -155,7 +159,7 @@ class Protocol(HttpToolsProtocol):
             return True
         cycle = Direct(target, begun)
         self.cycle = cycle  # type: ignore[assignment]
-        begun[1].add_done_callback(lambda done: self._finish(door, cycle))
+        begun.asked.add_done_callback(lambda done: self._finish(door, cycle))
         return True
 
     def _finish(self, door: FrontDoor, cycle: Direct) -> None:
@@ -209,14 +213,21 @@ class Protocol(HttpToolsProtocol):
         if not self._answered:
             super().on_message_complete()
 
-    def _write(self, copy: Copy) -> None:
+    def _client_address(self) -> str:
+        """Who asks: the peer, or whom a trusted proxy names."""
+        if self._proxies is None:
+            return self._address
+        return client_address({"client": self.client, "headers": self.headers}, self._proxies)
+
+    def _write(self, copy: Copy, address: str) -> None:
         """Head and body in one write, as the ordinary way has them."""
         if copy.wire is None:
             copy.wire = _wire(copy)
         before, after = copy.wire
         self.transport.write(b"".join((_OK, self._date_lines(), before, request_id(), after)))
         self.server_state.total_requests += 1
-        metrics.resolved.count("hit", "copy")
+        if self._door is not None:
+            self._door.count_copy(copy, self.loop.time() - self._heard, address)
 
     def _refuse_head(self) -> None:
         error = BadRequest.of(reason="headers over 16 KiB", reason_zh="请求头超过 16 KiB")

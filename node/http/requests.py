@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote_to_bytes
@@ -105,7 +105,7 @@ def decoded_path(raw: bytes, start: str) -> str:
     return path[len(start) :]
 
 
-def client_address(scope: Scope, settings: Settings) -> str:
+def client_address(scope: Mapping[str, Any], settings: Settings) -> str:
     """The client's address; X-Forwarded-For is believed only from TRUSTED_PROXIES, and only as far as they reach."""
     address = scope["client"][0] if scope.get("client") else "127.0.0.1"
     if not settings.trusted_proxies:

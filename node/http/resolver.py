@@ -11,20 +11,21 @@ import asyncio
 import logging
 import re
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from node import catalogue, metrics
+from node import catalogue, metrics, suspicions
 from node.config import Settings
-from node.errors import BadRequest, NodeError
+from node.errors import BadRequest, ForgedHandle, HandleNotFound, NodeError
 from node.http import answers, owners, pages
 from node.http.answers import Answer
-from node.http.copies import Copies
+from node.http.copies import Copies, Copy
 from node.http.handle_api import api_answer
 from node.http.negotiation import wants_page
 from node.http.queries import Query, query_of
-from node.http.requests import MAX_HEADERS, decoded_path
+from node.http.requests import MAX_HEADERS, client_address, decoded_path
 from node.joining import Found
 from node.kept import Form, View
 from node.records import gone, gone_again
@@ -36,7 +37,15 @@ _API = b"/api/handles/"
 _PRIVATE = (b"authorization", b"cookie")
 _log = logging.getLogger(__name__)
 
-Begun = tuple[str, asyncio.Future[Found]]  # the handle as it was given, and what will be found of it
+
+@dataclass(slots=True, frozen=True)
+class Begun:
+    """A resolution under way: the handle as it was given, what will be found, and who asked when."""
+
+    handle: str
+    asked: asyncio.Future[Found]
+    begin: float  # perf_counter
+    address: str
 
 
 class FrontDoor:
@@ -46,7 +55,7 @@ class FrontDoor:
         self._app = app
         self._state = state  # state.node is set while the lifespan runs
         self.copies = Copies(settings.copies, self._ask_again)
-        self.limits = (settings.header_seconds, settings.body_seconds)  # for the protocol class
+        self.settings = settings  # for the protocol class
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not ours(scope["method"], scope["raw_path"]):
@@ -54,21 +63,22 @@ class FrontDoor:
             return
         await answers.send_answer(send, await self._answer(scope), scope["method"] == "HEAD")
 
-    def begin(self, target: bytes) -> Begun | Answer | None:
+    def begin(self, target: bytes, address: str) -> Begun | Answer | None:
         """Begin to answer a plain request for a record: what is to be awaited, or a refusal; None for the ordinary
         way, which waits for what has to be known first."""
+        handle, begin = "", time.perf_counter()
         try:
             handle = decoded_path(target, "/api/handles/" if target.startswith(_API) else "/")
             asked = ask(self._state.node, handle)
         except NodeError as error:
-            metrics.resolved.count(error.code, "memory")
+            self._count(handle, error, "memory", begin, address)
             return self._refusal(target, error, page=False)
-        return (handle, asked) if asked is not None else None
+        return Begun(handle, asked, begin, address) if asked is not None else None
 
     def finish(self, target: bytes, begun: Begun) -> Answer:
         """The answer, once the future is done."""
-        handle, asked = begun
-        result, source = "hit", "pg"
+        handle, asked = begun.handle, begun.asked
+        refused, source = None, "pg"
         try:
             found = asked.result()
             view = view_in(found, handle)
@@ -77,12 +87,29 @@ class FrontDoor:
             if source == "cache":
                 self.copies.put(target, answer, view, found.started)
         except NodeError as error:
-            result, answer = error.code, self._refusal(target, error, page=False)
+            refused, answer = error, self._refusal(target, error, page=False)
         except Exception:
             _log.exception("resolution failed")
-            result, answer = "internal", self._refusal(target, NodeError(), page=False)
-        metrics.resolved.count(result, source)
+            refused = NodeError()
+            answer = self._refusal(target, refused, page=False)
+        self._count(handle, refused, source, begun.begin, begun.address)
         return answer
+
+    def count_copy(self, copy: Copy, seconds: float, address: str) -> None:
+        """A hot record was answered from memory."""
+        metrics.resolved.count("hit", "copy")
+        self._state.node.tally.count(copy.prefix_id, True, seconds, address, time.time())
+
+    def _count(self, handle: str, refused: NodeError | None, source: str, begin: float, address: str) -> None:
+        """Count a resolution, whatever door it came through."""
+        node: Node = self._state.node
+        metrics.resolved.count(refused.code if refused else "hit", source)
+        prefix_text, _, suffix = handle.partition("/")
+        prefix = node.fence.prefixes.get(prefix_text)
+        now = time.time()
+        node.tally.count(prefix.id if prefix else 0, refused is None, time.perf_counter() - begin, address, now)
+        if prefix is not None and isinstance(refused, HandleNotFound):
+            suspicions.note_miss(node, prefix.id, suffix, now, forged=isinstance(refused, ForgedHandle))
 
     def _ask_again(self, handle: str) -> asyncio.Future[Found] | None:
         try:
@@ -95,28 +122,29 @@ class FrontDoor:
         target: bytes = scope["raw_path"]
         headers = dict(scope["headers"])
         page = not target.startswith(_API) and wants_page(headers.get(b"accept", b"").decode("latin-1"))
-        result, source = "hit", "none"
+        refused: NodeError | None = None
+        source, handle = "none", ""
         try:
             if sum(len(k) + len(v) for k, v in scope["headers"]) > MAX_HEADERS:
                 raise BadRequest.of(reason="headers over 16 KiB", reason_zh="请求头超过 16 KiB")
-            answer, source = await self._resolved(scope, headers, page)
+            handle = decoded_path(target, "/api/handles/" if target.startswith(_API) else "/")
+            answer, source = await self._resolved(scope, headers, handle, page)
         except NodeError as error:
-            result = error.code
+            refused = error
             answer = self._refusal(target, error, page)
         except Exception:
             _log.exception("resolution failed")
-            result = "internal"
-            answer = self._refusal(target, NodeError(), page)
-        metrics.resolved.count(result, source)
+            refused = NodeError()
+            answer = self._refusal(target, refused, page)
+        self._count(handle, refused, source, begin, client_address(scope, self._state.node.settings))
         metrics.resolve_seconds.observe(time.perf_counter() - begin)
         return answer
 
-    async def _resolved(self, scope: Scope, headers: dict[bytes, bytes], page: bool) -> tuple[Answer, str]:
+    async def _resolved(self, scope: Scope, headers: dict[bytes, bytes], handle: str, page: bool) -> tuple[Answer, str]:
         """(answer, the tier that gave it)."""
         node: Node = self._state.node
         target: bytes = scope["raw_path"]
         api = target.startswith(_API)
-        handle = decoded_path(target, "/api/handles/" if api else "/")
         query = query_of(scope["query_string"])
         if any(name in headers for name in _PRIVATE):
             return await owners.answer(node, scope, headers, handle, query, api=api, page=page), "pg"

@@ -1,0 +1,214 @@
+"""`make bench-scan`: the page with its claimed scan, beside the baseline's resolve route on the same servers, in turn.
+
+One scan is two requests on one connection: the page, then the image that it shows, with the phone's cookie. Then the
+latency at half the highest rate, arrivals by the clock (a late answer is late for those behind it too), and a storm:
+100,000 claims of 1,000 items from 50,000 phones, counted exactly. Absolute figures are those of this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import random
+import re
+import statistics
+import sys
+import time
+import timeit
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import asyncpg
+
+from loadtest.bench import BATCH, CONNECTIONS, Subject, _prepare
+from loadtest.client import Load, _answer, drive, request
+from loadtest.servers import baseline, dev_node
+from loadtest.storm import counted, faults, send, storm
+from loadtest.workload import Goods, hot_and_cold
+from node import scan_tokens, scans
+from node.scan_memory import ScanMemory
+from node.scan_tokens import DeviceToken
+from node.sealing import Sealer
+from node.tally import Tally
+
+_IMAGE = re.compile(rb'"(/[^"]*?s/[A-Za-z0-9_-]+\.gif)"')
+_PHONES = 50_000
+_TARGET_RATIO, _TARGET_MS = 8.0, 30.0
+
+
+class Phones:
+    """Scans one after another: which handle, by which phone."""
+
+    def __init__(self, goods: Goods, sealer: Sealer, numbers: list[int]) -> None:
+        self.goods, self.sealer = goods, sealer
+        pick = random.Random(7)
+        now = time.time()
+        tokens = [scan_tokens.device_token(sealer, DeviceToken(int(now), pick.randbytes(12))) for _ in range(_PHONES)]
+        self._cookies = itertools.cycle([{"Cookie": f"scan_device={token}"} for token in tokens])
+        accept = {"Accept": "text/html"}
+        self._pages = itertools.cycle([(n, request("GET", "/" + goods.handle(n), headers=accept)) for n in numbers])
+        self.signed_here = 0
+
+    def next(self) -> tuple[int, bytes, dict[str, str]]:
+        number, page = next(self._pages)
+        return number, page, next(self._cookies)
+
+    def image(self, number: int, body: bytes) -> str:
+        """The address that the page shows; where it shows none (before pages have it) one that is signed here."""
+        found = _IMAGE.search(body)
+        if found:
+            return found[1].decode()
+        self.signed_here += 1
+        return f"/s/{scan_tokens.claim_token(self.sealer, self.goods.handle(number), time.time())}.gif"
+
+
+async def scan_load(port: int, phones: Phones, seconds: float, rate: float | None, connections: int) -> Load:
+    """Scans from all connections for so long; with a `rate`, that many a second by the clock."""
+    load, start = Load(), time.perf_counter()
+    turns: Iterator[float] = (
+        (start + n / rate for n in itertools.count()) if rate else (start for _ in itertools.count())
+    )
+
+    async def connection() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**22)
+        try:
+            while (due := next(turns)) < start + seconds and (now := time.perf_counter()) < start + seconds:
+                if due > now:
+                    await asyncio.sleep(due - now)
+                begin = due if rate else now
+                number, page, cookie = phones.next()
+                writer.write(page)
+                status, body = await _answer(reader)
+                writer.write(request("GET", phones.image(number, body), headers=cookie))
+                image, pixel = await _answer(reader)
+                load.latencies.append(time.perf_counter() - begin)
+                if status != 200 or image != 200 or not pixel.startswith(b"GIF89a"):
+                    load.wrong.append(f"{phones.goods.handle(number)}: page {status}, image {image}")
+        finally:
+            writer.close()
+
+    await asyncio.gather(*(connection() for _ in range(connections)))
+    load.seconds = time.perf_counter() - start
+    if load.wrong:
+        raise RuntimeError(f"{len(load.wrong)} wrong answers: {load.wrong[:3]}")
+    return load
+
+
+async def rates(node: dict[str, Any], port: int, sealer: Sealer, rounds: int, seconds: float) -> dict[str, Any]:
+    """The highest rate of both, and the latency of scans at half of it."""
+    count = 20 * BATCH
+    key = {"Authorization": f"Bearer {node['api_key']}"}
+    own = int(node["url"].rpartition(":")[2])
+    ours, plain = Subject("node", own, Goods(node["prefix"]), key), Subject("baseline", port, Goods(node["prefix"]), {})
+    for subject in (ours, plain):
+        await _prepare(subject, count)
+    numbers = hot_and_cold(count, 1)
+    phones = Phones(ours.goods, sealer, numbers)
+    scanned: list[Load] = []
+    resolves: list[Load] = []
+    for _ in range(rounds):
+        scanned.append(await scan_load(own, phones, seconds, None, CONNECTIONS))
+        turn = (plain.resolve(n) for n in itertools.cycle(numbers))
+        resolves.append(await drive(port, turn, seconds, CONNECTIONS, plain.check))
+    highest = statistics.median(load.rate for load in scanned)
+    base = statistics.median(load.rate for load in resolves)
+    half = await scan_load(own, phones, max(seconds, 5.0), highest / 2, CONNECTIONS * 4)
+    return {
+        "scans_per_second": highest,
+        "baseline_resolves_per_second": base,
+        "ratio": highest / base,
+        "half_rate": half.rate,
+        "half_p50_ms": half.percentile(0.5),
+        "half_p99_ms": half.percentile(0.99),
+        "images_signed_here": phones.signed_here,
+    }
+
+
+async def storms(node: dict[str, Any], sealer: Sealer, claims: int) -> dict[str, Any]:
+    """Send the storm; how fast it went, and what is wrong with the counts (nothing)."""
+    sent = storm(sealer, node["prefix"], max(1, claims // 100), max(1, claims // 2), claims, time.time(), 11)
+    port = int(node["url"].rpartition(":")[2])
+    start = time.perf_counter()
+    unanswered = await send(sent, [port], range(len(sent.claims)), connections=256)
+    seconds = time.perf_counter() - start
+    conn = await asyncpg.connect(node["database_url"])
+    try:
+        wrong = ["not settled"]
+        for _ in range(100):  # settled within the second; on a slow machine a few
+            wrong = faults(sent, found := await counted(conn, node["prefix"]))
+            if not wrong:
+                break
+            await asyncio.sleep(0.2)
+    finally:
+        await conn.close()
+    if unanswered or wrong or set(sent.statuses) != {200}:
+        raise RuntimeError(f"unanswered {len(unanswered)}, statuses {sent.statuses}, faults {wrong[:5]}")
+    mine = {claim.suffix for claim in sent.claims}
+    return {
+        "claims": len(sent.claims),
+        "items": len(mine),
+        "phones_on_items": len({(c.suffix, c.mark) for c in sent.claims}),
+        "counted": sum(n for suffix, n in found.counts.items() if suffix in mine),
+        "first_scans": sum(found.firsts[suffix] is not None for suffix in mine),
+        "claims_per_second": len(sent.claims) / seconds,
+    }
+
+
+def costs(sealer: Sealer) -> dict[str, Any]:
+    """Microseconds of a worker's loop: to count one resolution, to sign a claim, to take one. No I/O in any of them."""
+    counts, memory, now = Tally(), ScanMemory(), time.time()
+    handle = "88.999.1001/LC-2026-HARVEST-00001"
+    memory.know(("88.999.1001", "LC-2026-HARVEST-00001"))
+    node: Any = SimpleNamespace(sealer=sealer, scan_memory=memory)
+    claim = scan_tokens.claim_token(sealer, handle, now)
+    cookie = scan_tokens.device_token(sealer, DeviceToken(int(now), bytes(12)))
+
+    def each(call: Callable[[], Any], number: int) -> float:
+        return min(timeit.repeat(call, number=number, repeat=5)) / number * 1e6
+
+    return {
+        "count_resolution_us": each(lambda: counts.count(7, True, 0.0001, "192.0.2.1", now), 100_000),
+        "sign_claim_us": each(lambda: scan_tokens.claim_token(sealer, handle, now), 10_000),
+        "take_claim_us": each(lambda: scans.accept(node, claim, cookie, now), 10_000),
+    }
+
+
+async def bench(rounds: int, seconds: float, claims: int) -> dict[str, Any]:
+    servers, client = ({0}, {1}) if (os.cpu_count() or 1) > 1 else (None, None)
+    if client:
+        os.sched_setaffinity(0, client)
+    async with dev_node({"POOL_SIZE": "8"}, servers) as node, baseline(node, servers) as port:
+        sealer = Sealer.from_file(Path(node["env"]["NODE_SECRET_FILE"]))
+        found = await rates(node, port, sealer, rounds, seconds)
+        return {**costs(sealer), **found, **await storms(node, sealer, claims)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m loadtest.bench_scan", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each turn (4)")
+    parser.add_argument("--claims", type=int, default=100_000, help="of the storm (100,000)")
+    arguments = parser.parse_args()
+    found = asyncio.run(bench(arguments.rounds, arguments.seconds, arguments.claims))
+    for name, value in found.items():
+        print(f"{name:30} {value:,.2f}" if isinstance(value, float) else f"{name:30} {value:,}")
+    for what, reached in (
+        (f"ratio of {_TARGET_RATIO:g}", found["ratio"] >= _TARGET_RATIO),
+        (f"p99 under {_TARGET_MS:g} ms at half the rate", found["half_p99_ms"] < _TARGET_MS),
+    ):
+        print(f"{what}: {'reached' if reached else 'NOT REACHED'}")
+    if found["images_signed_here"]:
+        print("the pages showed no image: claims were signed by the benchmark")
+    report = Path("reports/bench-scan.json")
+    report.parent.mkdir(exist_ok=True)
+    report.write_text(json.dumps(found, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

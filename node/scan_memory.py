@@ -1,0 +1,78 @@
+"""What one worker holds of scans in memory: claims that wait to be settled, and what it knows already. No I/O."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+
+from node.model import Prefix
+from node.places import Place
+
+_MAX_KNOWN = 200_000  # items known to have been scanned: about 30 MB
+MAX_LATER = 200_000  # claims that wait; ten times what a worker takes in a second
+PART = 1_000  # claims settled in one transaction: about 7 ms of the loop, in pieces of 2
+
+Item = tuple[str, str]  # prefix, suffix
+
+
+@dataclass(slots=True, frozen=True)
+class Scans:
+    """What a page says: scans before this one, when the first was (seconds since the epoch) and in what city."""
+
+    before: int = 0
+    first_at: float | None = None
+    first_place: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class Claim:
+    """A scan that was claimed and is yet to be counted. Marks are keyed digests; see node/scan_tokens.py."""
+
+    item: Item
+    lot: str
+    state: str
+    nonce_mark: bytes
+    device_mark: bytes
+    at: float
+    place: Place | None = None
+    registrant: int = 0  # whose own device or key it was, 0 for the public
+    scanner: int = 0  # the registered device, 0 for a key or the public
+
+
+@dataclass(slots=True, frozen=True)
+class Touched:
+    """An item whose scans gave something to score."""
+
+    prefix_id: int
+    shard: int
+    suffix: str
+    lot: str
+
+
+@dataclass(slots=True)
+class ScanMemory:
+    """State of one worker; not for several threads."""
+
+    later: list[Claim] = field(default_factory=list)
+    first: list[tuple[Claim, asyncio.Future[None]]] = field(default_factory=list)
+    committing: bool = False  # a task is at work on `first`
+    reads: dict[tuple[int, int, str], list[asyncio.Future[Scans]]] = field(default_factory=dict)
+    reading: bool = False
+    known: dict[Item, None] = field(default_factory=dict)
+    prefixes: dict[str, Prefix] = field(default_factory=dict)
+    touched: dict[tuple[int, str], Touched] = field(default_factory=dict)
+    missed: dict[int, deque[tuple[float, str, int]]] = field(default_factory=dict)  # see node/suspicion.py
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def know(self, item: Item) -> None:
+        """That this item has had its first scan: it will always have had it."""
+        if item not in self.known:
+            if len(self.known) >= _MAX_KNOWN:
+                del self.known[next(iter(self.known))]
+            self.known[item] = None
+
+    def take(self) -> list[list[Claim]]:
+        """The claims that wait, in parts."""
+        taken, self.later = self.later, []
+        return [taken[start : start + PART] for start in range(0, len(taken), PART)]

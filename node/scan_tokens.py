@@ -1,0 +1,157 @@
+"""What the node signs for scans: the claim in a page's image, and the token of a device. No state, no I/O.
+
+A claim is worth one scan of one handle for ten minutes. A device token is a random number in a first-party cookie that
+only the claim image's own path is sent: it says "the same phone as before" and nothing else. It is stored nowhere; what
+is stored is a keyed digest of (device, item), which tells that this device scanned this item and cannot be joined
+with what it scanned elsewhere.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from base64 import urlsafe_b64encode
+from binascii import Error as Base64Error
+from binascii import a2b_base64
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TypeVar
+
+import msgspec
+
+from node.sealing import Sealer
+
+_T = TypeVar("_T")
+
+CLAIM_SECONDS = 600
+_AHEAD_SECONDS = 60  # clocks of two workers' machines may differ by this
+DEVICE_SECONDS = 365 * 86_400
+_DEVICE_GRACE = 35 * 86_400  # browsers keep a cookie up to 400 days
+SCANNER_SECONDS = 3600  # to open a scanner's address on the device
+_ID_BYTES = 12
+_MAC_BYTES = 12  # 96 bits: not guessed, and two marks of 10 million are alike with probability 1e-15
+_URLSAFE = bytes.maketrans(b"-_", b"+/")
+_MAX_TOKEN = 1400  # characters; a handle has at most 255, of four bytes each
+_CLAIM, _DEVICE, _MARK, _FRESH, _SCANNER = "scan-claim", "scan-device", "scan-mark", "scan-fresh", "scan-scanner"
+
+# What a handle's page said when it was made, as far as a scan can tell something by it.
+SHIPPED, UNSHIPPED, VOID, LOT = "", "u", "v", "l"
+
+
+class ClaimToken(msgspec.Struct, array_like=True, frozen=True):
+    """What a claim says; `lot` is the suffix of the item's lot."""
+
+    issued: int
+    nonce: bytes
+    handle: str
+    lot: str = ""
+    state: str = SHIPPED
+
+
+class DeviceToken(msgspec.Struct, array_like=True, frozen=True):
+    """What a device's cookie says; an enterprise's own scanner has the registrant and the scanner's number."""
+
+    issued: int
+    device: bytes
+    registrant: int = 0
+    scanner: int = 0
+
+
+class Refused(Exception):
+    """A token that was not signed here, is altered, or over."""
+
+
+@dataclass(slots=True, frozen=True)
+class Expired:
+    """A device's token that was right once: the device gets a new one."""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_claim_decoder = msgspec.msgpack.Decoder(ClaimToken)
+_device_decoder = msgspec.msgpack.Decoder(DeviceToken)
+
+
+def _mac(sealer: Sealer, label: str, generation: int, body: bytes) -> bytes:
+    # Keyed BLAKE2b (RFC 7693) is a MAC by itself and takes half of HMAC-SHA256's time; each claim needs five.
+    return blake2b(body, key=sealer.derive(label, generation), digest_size=_MAC_BYTES).digest()
+
+
+def _signed(sealer: Sealer, label: str, body: bytes) -> str:
+    generation = sealer.current
+    mac = _mac(sealer, label, generation, body)
+    return urlsafe_b64encode(bytes((generation,)) + mac + body).rstrip(b"=").decode()
+
+
+def _body(sealer: Sealer, label: str, token: str) -> bytes:
+    """The signed body; raises Refused."""
+    if len(token) > _MAX_TOKEN:
+        raise Refused
+    try:
+        raw = a2b_base64(token.encode("ascii").translate(_URLSAFE) + b"==")
+    except (Base64Error, ValueError):
+        raise Refused from None
+    body, mac = raw[1 + _MAC_BYTES :], raw[1 : 1 + _MAC_BYTES]
+    if not body or raw[0] not in sealer.secrets:
+        raise Refused
+    if not hmac.compare_digest(_mac(sealer, label, raw[0], body), mac):
+        raise Refused
+    return body
+
+
+def _read(sealer: Sealer, label: str, token: str, decoder: msgspec.msgpack.Decoder[_T]) -> _T:
+    try:
+        return decoder.decode(_body(sealer, label, token))
+    except msgspec.MsgspecError:  # signed here, by an older or newer release
+        raise Refused from None
+
+
+def claim_token(sealer: Sealer, handle: str, now: float, lot: str = "", state: str = SHIPPED) -> str:
+    """A claim of one scan of this handle."""
+    return _signed(sealer, _CLAIM, _encode(ClaimToken(int(now), secrets.token_bytes(_ID_BYTES), handle, lot, state)))
+
+
+def read_claim(sealer: Sealer, token: str, now: float) -> ClaimToken:
+    """Raises Refused where it was not signed here or is over."""
+    claim = _read(sealer, _CLAIM, token, _claim_decoder)
+    if not now - CLAIM_SECONDS <= claim.issued <= now + _AHEAD_SECONDS:
+        raise Refused
+    return claim
+
+
+def fresh_device(sealer: Sealer, claim: ClaimToken, now: float) -> DeviceToken:
+    """The device that a claim without one makes. It follows from the claim's random nonce: the same claim again,
+    without a cookie, is the same device and so not another scan."""
+    return DeviceToken(int(now), _mac(sealer, _FRESH, min(sealer.secrets), claim.nonce))
+
+
+def scanner_device(registrant: int, scanner: int, now: float) -> DeviceToken:
+    """A device that an enterprise registers as its own."""
+    return DeviceToken(int(now), secrets.token_bytes(_ID_BYTES), registrant, scanner)
+
+
+def device_token(sealer: Sealer, device: DeviceToken) -> str:
+    return _signed(sealer, _DEVICE, _encode(device))
+
+
+def read_device(sealer: Sealer, token: str, now: float) -> DeviceToken | Expired:
+    """Raises Refused where it was not signed here."""
+    device = _read(sealer, _DEVICE, token, _device_decoder)
+    return device if device.issued > now - DEVICE_SECONDS - _DEVICE_GRACE else Expired()
+
+
+def scanner_token(sealer: Sealer, device: DeviceToken) -> str:
+    """What is opened on a device to make it an enterprise's own; good for an hour."""
+    return _signed(sealer, _SCANNER, _encode(device))
+
+
+def read_scanner(sealer: Sealer, token: str, now: float) -> DeviceToken:
+    """Raises Refused where it was not signed here or is over."""
+    device = _read(sealer, _SCANNER, token, _device_decoder)
+    if not now - SCANNER_SECONDS <= device.issued <= now + _AHEAD_SECONDS:
+        raise Refused
+    return device
+
+
+def mark(sealer: Sealer, device: bytes, handle: str) -> bytes:
+    """What is stored of a device on an item."""
+    return _mac(sealer, _MARK, min(sealer.secrets), device + handle.encode())

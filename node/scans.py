@@ -1,0 +1,219 @@
+"""Scans: claimed by the image of a page, counted once, the first one committed before that image answers.
+
+A claim of an item that this worker has not seen scanned waits for a commit, in a group with whatever came meanwhile;
+all others are gathered and settled each second. Both go through `add`: a claim is used up and a device is met by
+rows whose keys PostgreSQL holds unique, so no worker and no repetition counts a scan twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import handle_codec
+from node import metrics, scan_tokens
+from node.counted_scans import add
+from node.errors import NodeError, Unavailable
+from node.model import Prefix
+from node.places import Place
+from node.runtime import Connection, Node, in_transaction, reading
+from node.scan_memory import MAX_LATER, PART, Claim, Scans
+from node.scan_tokens import CLAIM_SECONDS, SHIPPED, Expired, Refused
+from node.settling import Ledger
+from node.store import scans as store
+
+# Once its window of ten minutes is over a device counts on an item again; by then its claim is over too.
+_MARK_SECONDS = CLAIM_SECONDS + 60
+_MAX_MERGED = 20_000  # claims in the last of many settlements that wait while PostgreSQL is away: a second's worth
+_refused, _gathered, _dropped, _committed = (
+    metrics.scan_claims_total.labels(outcome) for outcome in ("refused", "gathered", "dropped", "committed")
+)
+_log = logging.getLogger(__name__)
+
+
+def claim_address(node: Node, handle: str, now: float, *, lot: str = "", state: str = SHIPPED) -> str:
+    """The path of an image that is worth one scan of this handle, for a page made now.
+
+    `lot` is the suffix of the item's lot; `state` one of SHIPPED, UNSHIPPED, VOID and LOT (of a lot's own page). A page
+    that says that a handle does not exist has no such image.
+    """
+    token = scan_tokens.claim_token(node.sealer, handle, now, lot, state)
+    return f"{urlsplit(node.settings.public_url).path}/s/{token}.gif"
+
+
+@dataclass(slots=True, frozen=True)
+class Accepted:
+    """What became of a claim: a cookie to set ("" for none), and a future to wait for before the image answers."""
+
+    cookie: str = ""
+    committed: asyncio.Future[None] | None = None
+
+
+def accept(
+    node: Node, token: str, cookie: str, now: float, place: Place | None = None, registrant: int = 0
+) -> Accepted | None:
+    """Take a claim; None where claim or cookie was forged, altered or is over: then nothing is counted.
+
+    `cookie` is the device's token, "" for none; `registrant` the enterprise whose key came with the request.
+    """
+    try:
+        claim = scan_tokens.read_claim(node.sealer, token, now)
+        device = scan_tokens.read_device(node.sealer, cookie, now) if cookie else Expired()
+        prefix, suffix = handle_codec.parse(claim.handle)
+    except (Refused, handle_codec.InvalidHandle):
+        _refused.inc()
+        return None
+    fresh = scan_tokens.fresh_device(node.sealer, claim, now)
+    met = fresh if isinstance(device, Expired) else device
+    nonce_mark = scan_tokens.mark(node.sealer, fresh.device, claim.handle)
+    found = Claim(
+        item=(prefix, suffix),
+        lot=claim.lot,
+        state=claim.state,
+        nonce_mark=nonce_mark,
+        device_mark=nonce_mark if met is fresh else scan_tokens.mark(node.sealer, met.device, claim.handle),
+        at=now,
+        place=place,
+        registrant=registrant or met.registrant,
+        scanner=0 if registrant else met.scanner,
+    )
+    set_cookie = scan_tokens.device_token(node.sealer, fresh) if met is fresh else ""
+    return Accepted(set_cookie, _take(node, found))
+
+
+def _take(node: Node, claim: Claim) -> asyncio.Future[None] | None:
+    memory = node.scan_memory
+    if claim.item in memory.known:
+        # PostgreSQL is away for long: better a scan that is not counted than a worker without memory.
+        if len(memory.later) < MAX_LATER:
+            memory.later.append(claim)
+            _gathered.inc()
+        else:
+            _dropped.inc()
+        return None
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    memory.first.append((claim, future))
+    _committed.inc()
+    if not memory.committing:
+        memory.committing = True
+        _start(node, _commit(node))
+    return future
+
+
+def _start(node: Node, work: object) -> None:
+    """Run beside the requests; kept until it is done, or nobody would hold it."""
+    task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+    node.scan_memory.tasks.add(task)
+    task.add_done_callback(node.scan_memory.tasks.discard)
+
+
+async def _commit(node: Node) -> None:
+    """Commit what waits, in groups: while one commits the next gathers."""
+    memory = node.scan_memory
+    try:
+        while memory.first:
+            group, memory.first = memory.first[:PART], memory.first[PART:]
+            claims = [claim for claim, _ in group]
+            try:
+                known = await in_transaction(node, lambda conn, c=claims: add(node, conn, c))  # type: ignore[misc]
+            except Exception as error:
+                refusal = error if isinstance(error, NodeError) else NodeError()
+                if refusal is not error:
+                    _log.exception("a group of first scans failed")
+                for _, future in group:
+                    if not future.done():
+                        future.set_exception(refusal)
+            else:
+                for item in known:
+                    memory.know(item)
+                for _, future in group:
+                    if not future.done():
+                        future.set_result(None)
+    finally:
+        memory.committing = False
+
+
+def ledger(node: Node) -> Ledger[list[Claim]]:
+    """How this worker's later scans are settled."""
+
+    async def apply(conn: Connection, claims: list[Claim]) -> None:
+        # After an outage of ten minutes another worker may have let go of the marks that these were counted under:
+        # better a scan that is lost than one that is counted twice.
+        since = time.time() - CLAIM_SECONDS
+        await add(node, conn, [claim for claim in claims if claim.at > since])
+
+    def merge(kept: list[Claim], more: list[Claim]) -> None:
+        kept.extend(more[: max(0, _MAX_MERGED - len(kept))])
+
+    return Ledger("scan", node.scan_memory.take, apply, merge)
+
+
+async def scans_of(node: Node, prefix: Prefix, suffix: str) -> Scans | None:
+    """What a page says of an item's scans; None while PostgreSQL is away. Settled scans only: up to a second old, but
+    never without the first, which is committed at once.
+
+    Cheap enough for every page: what is asked while a query is under way goes together with the next one.
+    """
+    memory = node.scan_memory
+    shard = handle_codec.shard_of(suffix, prefix.home, prefix.spread)
+    future: asyncio.Future[Scans] = asyncio.get_running_loop().create_future()
+    memory.reads.setdefault((shard, prefix.id, suffix), []).append(future)
+    if not memory.reading:
+        memory.reading = True
+        _start(node, _read(node))
+    try:
+        found = await future
+    except Unavailable:
+        return None
+    if found.before:
+        memory.know((prefix.prefix, suffix))
+    return found
+
+
+async def _read(node: Node) -> None:
+    memory = node.scan_memory
+    try:
+        while memory.reads:
+            asked, memory.reads = memory.reads, {}
+            try:
+                found = await _fetch(node, list(asked))
+            except Exception as error:
+                refusal = error if isinstance(error, Unavailable) else Unavailable.of(what="scans", retry_after=2)
+                if refusal is not error:
+                    _log.exception("scans could not be read")
+                _answer(asked, {}, refusal)
+            else:
+                _answer(asked, found, None)
+    finally:
+        memory.reading = False
+
+
+def _answer(
+    asked: dict[tuple[int, int, str], list[asyncio.Future[Scans]]],
+    found: dict[tuple[int, int, str], Scans],
+    error: Exception | None,
+) -> None:
+    for key, futures in asked.items():
+        for future in futures:
+            if future.done():  # its request was cancelled
+                continue
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(found.get(key, Scans()))
+
+
+async def _fetch(node: Node, keys: Sequence[tuple[int, int, str]]) -> dict[tuple[int, int, str], Scans]:
+    async with reading(node) as conn:
+        rows = await store.of_items(conn, *([key[i] for key in keys] for i in range(3)))  # type: ignore[arg-type]
+    return {(r["shard"], r["prefix_id"], r["suffix"]): Scans(r["count"], r["first_at"], r["first_place"]) for r in rows}
+
+
+async def tidy(node: Node, now: float | None = None) -> None:
+    """Let go of marks that can no longer be met: every claim of their time is over, and every window."""
+    before = (time.time() if now is None else now) - _MARK_SECONDS
+    await in_transaction(node, lambda conn: store.expire_marks(conn, before))
