@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Any
 
 import argon2
 
@@ -116,11 +117,22 @@ async def revoke_key(conn: Connection, identity: Identity, key_id: str) -> None:
 
 async def enterprise(node: Node, token: str, address: str) -> Identity:
     """The enterprise that holds this key; NotAuthenticated, or KeyRevoked for a key that was good once."""
+    key_id = key_id_in(token)
+    async with reading(node) as conn:
+        key = await store.fetch_key(conn, key_id)
+    return holder(node, token, address, key)
+
+
+def key_id_in(token: str) -> str:
+    """The id in a well-formed key; NotAuthenticated for what cannot be one."""
     form = _KEY.fullmatch(token)
     if form is None or _check(form[1]) != form[3]:
         raise _refused(NotAuthenticated.of(), "malformed" if token else "missing")
-    async with reading(node) as conn:
-        key = await store.fetch_key(conn, form[2])
+    return str(form[2])
+
+
+def holder(node: Node, token: str, address: str, key: Any) -> Identity:
+    """As `enterprise`, for a key whose record (None: there is none) was read by the caller just now."""
     if key and key["generation"] not in node.sealer.secrets:
         key = None  # its generation of the master secret was withdrawn, and with it every key of that time
     digest = node.sealer.digest(_LABEL, token.encode(), key["generation"] if key else node.sealer.current)

@@ -36,6 +36,7 @@ from node.http import (
 from node.http.answers import request_id
 from node.http.requests import MAX_HEADERS
 from node.http.resolver import FrontDoor
+from node.http.short_registration import ShortRegistration
 from node.migrate import check
 from node.runtime import close_node, open_node, reading
 from node.writing import Replayed, housekeeping
@@ -91,7 +92,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     app.add_exception_handler(Replayed, _replayed)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    return FrontDoor(Guard(app), app.state, known)
+    return FrontDoor(Guard(ShortRegistration(app, app.state)), app.state, known)
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:

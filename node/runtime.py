@@ -82,6 +82,7 @@ class Node:
     template_names: dict[str, Any] = field(default_factory=dict)
     used_keys: set[str] = field(default_factory=set)  # API keys seen since housekeeping last wrote them down
     import_slots: Any = None  # chunks in hand; made by the first one
+    groups: Any = None  # single registrations on their way; made by the first one
     settled: list[int] = field(default_factory=list)  # outbox messages that need no relay any more
     proved_hosts: dict[int, tuple[float, frozenset[str]]] = field(default_factory=dict)  # by registrant; node.hosts
     tally: Tally = field(default_factory=Tally)  # resolutions counted since they were last settled

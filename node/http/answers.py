@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import orjson
@@ -64,16 +64,16 @@ def private_json(document: object, extra: Headers) -> Answer:
 
 def refusal(error: NodeError) -> Answer:
     """A problem document (RFC 9457)."""
-    extra = [(k.lower().encode(), v.encode()) for k, v in problems.headers(error).items()]
-    return Answer(problems.status_of(error), [_PROBLEM, *extra, _VARY], problems.encoded(error))
+    return Answer(
+        problems.status_of(error), [_PROBLEM, *lines(problems.headers(error)), _VARY], problems.encoded(error)
+    )
 
 
 def api_refusal(error: NodeError, handle: str) -> Answer:
     """Handle.Net's own codes: a tombstone is not found, a prefix that lives elsewhere a bad request."""
     status = {100: 404, 102: 400, 301: 400}.get(error.response_code, problems.status_of(error))
     document = {"responseCode": error.response_code, "handle": handle, "message": error.detail}
-    extra = [(k.lower().encode(), v.encode()) for k, v in problems.headers(error).items()]
-    return Answer(status, [_JSON, *extra], orjson.dumps(document))
+    return Answer(status, [_JSON, *lines(problems.headers(error))], orjson.dumps(document))
 
 
 def not_modified(answer: Answer, if_none_match: str) -> Answer:
@@ -92,6 +92,19 @@ def complete(answer: Answer) -> Headers:
     """All headers of an answer, as they go on the wire."""
     length = [] if answer.status == 304 else [(b"content-length", b"%d" % len(answer.body))]
     return [*answer.headers, *length, (b"x-request-id", request_id()), _NOSNIFF]
+
+
+def lines(headers: Mapping[str, str]) -> Headers:
+    """Headers as ASGI has them."""
+    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+
+async def send_bare(send: Send, answer: Answer) -> None:
+    """Send it with nothing added but its length, where Starlette has it: before the content type, which is last."""
+    length = (b"content-length", b"%d" % len(answer.body))
+    headers = [*answer.headers[:-1], length, *answer.headers[-1:]]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
 
 
 async def send_answer(send: Send, answer: Answer, head: bool) -> None:

@@ -68,16 +68,18 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
     return body
 
 
-def _single(node: Node) -> Any:
-    def render(outcomes: list[Outcome]) -> tuple[int, bytes]:
-        outcome = outcomes[0]
-        if outcome.error:
-            return problems.status_of(outcome.error), problems.encoded(outcome.error)
-        status = 201 if outcome.outcome == "created" else 200
-        body = {"handle": outcome.handle, "outcome": outcome.outcome, "version": outcome.version}
-        return status, msgspec.json.encode(body)
+def rendered(outcomes: list[Outcome]) -> tuple[int, bytes]:
+    """(status, body) of a single registration."""
+    outcome = outcomes[0]
+    if outcome.error:
+        return problems.status_of(outcome.error), problems.encoded(outcome.error)
+    status = 201 if outcome.outcome == "created" else 200
+    body = {"handle": outcome.handle, "outcome": outcome.outcome, "version": outcome.version}
+    return status, msgspec.json.encode(body)
 
-    return render
+
+def created_headers(node: Node, outcome: Outcome) -> dict[str, str]:
+    return {"Location": f"{node.settings.public_url}/{outcome.handle}", "ETag": f'"{outcome.version}"'}
 
 
 def _batch(outcomes: list[Outcome]) -> tuple[int, bytes]:
@@ -92,14 +94,12 @@ async def _register_one(request: Request, identity: Identity, kind: Kind) -> Res
     require_scope(identity, "register")
     node = node_of(request)
     body = await read_json(request)
-    render = _single(node)
-    claim = claim_of(request, _scope(identity), body, render)
+    claim = claim_of(request, _scope(identity), body, rendered)
     outcomes = await register(node, identity, [body], kind=kind, claim=claim)
     if outcomes[0].error:
         return problems.response(outcomes[0].error)
-    status, answer = render(outcomes)
-    location = f"{node.settings.public_url}/{outcomes[0].handle}"
-    return json_response(answer, status, {"Location": location, "ETag": f'"{outcomes[0].version}"'})
+    status, answer = rendered(outcomes)
+    return json_response(answer, status, created_headers(node, outcomes[0]))
 
 
 @router.post("/handles", status_code=201, tags=["handles"], openapi_extra=_body(_ROW))

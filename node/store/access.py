@@ -16,6 +16,7 @@ _SELECT = f"""
       FROM api_key
 """
 _SELECT_KEY = f"{_SELECT} WHERE id = $1"
+_SELECT_KEYS = f"{_SELECT} WHERE id = ANY ($1::text[])"
 _KEYS_OF = f"{_SELECT} WHERE registrant_id = $1 ORDER BY created_at, id"
 _LIVE_KEYS = f"SELECT count(*) FROM api_key WHERE registrant_id = $1 AND {_LIVE}"
 # Two that issue at once would each count one live key: they take turns.
@@ -58,6 +59,11 @@ _EXPIRE_SESSIONS = "DELETE FROM operator_session WHERE expires_at < now()"
 
 async def fetch_key(conn: ReadConnection, key_id: str) -> Any:
     return await conn.fetchrow(_SELECT_KEY, key_id)
+
+
+async def fetch_keys(conn: ReadConnection, key_ids: Sequence[str]) -> dict[str, Any]:
+    """The keys of these ids that there are."""
+    return {record["id"]: record for record in await conn.fetch(_SELECT_KEYS, key_ids)}
 
 
 async def keys_of(conn: ReadConnection, registrant_id: int) -> list[Any]:
