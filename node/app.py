@@ -19,7 +19,7 @@ import handle_codec
 from node import catalogue, logs, metrics
 from node.config import Settings
 from node.errors import BadRequest, NodeError, NotFound
-from node.http import events, handles, health, home, imports, lots, onboarding, problems
+from node.http import events, handles, health, home, imports, lots, onboarding, problems, refusals
 from node.http.resolver import FrontDoor
 from node.migrate import check
 from node.runtime import close_node, open_node, reading
@@ -78,7 +78,7 @@ async def _unforeseen(request: Request, error: Exception) -> Response:
 
 async def _node_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, NodeError)
-    return problems.response(error)
+    return refusals.for_request(request, error)
 
 
 async def _replayed(request: Request, answer: Exception) -> Response:
@@ -90,7 +90,7 @@ async def _replayed(request: Request, answer: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        return problems.response(NotFound.of(what=request.url.path[:200]))
+        return refusals.for_request(request, NotFound.of(what=request.url.path[:200]))
     response = problems.response(BadRequest.of(reason=str(error.detail), reason_zh=str(error.detail)))
     response.status_code = error.status_code
     if error.headers:

@@ -18,9 +18,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from node import access, metrics, revision
 from node.errors import BadRequest, NodeError
-from node.http import pages, problems
+from node.http import pages, problems, refusals
 from node.http.handle_api import handle_document
-from node.http.negotiation import wants_page
+from node.http.negotiation import CHINESE, Reader, reader_of, wants_page
 from node.http.requests import client_address, path_after
 from node.model import Identity, Status
 from node.records import Resolved
@@ -57,19 +57,21 @@ class FrontDoor:
         headers = {k: v.decode("latin-1") for k, v in scope["headers"]}
         api = scope["raw_path"].startswith(_API)
         html = not api and wants_page(headers.get(b"accept", ""))
+        reader = CHINESE
         try:
             query = _query(scope)
+            reader = reader_of(headers.get(b"accept-language", ""), query.get("lang", [""])[0])
             resolved, source = await _look_up(node, scope, headers, "/api/handles/" if api else "/")
             if not api and resolved.row.status == Status.TOMBSTONE:
                 raise revision.gone(resolved.handle, resolved.row)
-            response = await _render(node, resolved, query, api, html)
+            response = await _render(node, resolved, query, api, reader if html else None)
         except NodeError as error:
             result = error.code
-            response = _refusal(node, error, api, html, scope)
+            response = _refusal(node, error, api, reader if html else None, scope)
         except Exception:
             _log.exception("resolution failed")
             result = "internal"
-            response = _refusal(node, NodeError(), api, html, scope)
+            response = _refusal(node, NodeError(), api, reader if html else None, scope)
         metrics.resolve_total.labels(result, source).inc()
         metrics.resolve_seconds.observe(time.perf_counter() - start)
         return response
@@ -104,14 +106,14 @@ async def _look_up(node: Node, scope: Scope, headers: dict[bytes, str], start: s
     return await resolve_as(node, identity, handle), "pg"
 
 
-async def _render(node: Node, resolved: Resolved, query: Query, api: bool, html: bool) -> Response:
+async def _render(node: Node, resolved: Resolved, query: Query, api: bool, reader: Reader | None) -> Response:
     if api:
         status, document = handle_document(resolved, query)
         return _json(document, status, {"Access-Control-Allow-Origin": "*", "Cache-Control": "no-cache"})
     if "qr" in query:
-        return pages.qr(node, resolved.handle, query["qr"][0])
-    if html:
-        return await pages.scan(node, resolved)
+        return pages.qr(node, resolved.handle, query)
+    if reader:
+        return await pages.scan(node, resolved, reader)
     private = resolved.level == "private"
     headers = {"Cache-Control": "private, no-store" if private else "no-cache", "Vary": "Accept"}
     return _json(resolved.record(), 200, headers)
@@ -121,9 +123,9 @@ def _json(document: Any, status: int, headers: dict[str, str]) -> Response:
     return Response(orjson.dumps(document), status, headers, "application/json")
 
 
-def _refusal(node: Node, error: NodeError, api: bool, html: bool, scope: Scope) -> Response:
-    if html:
-        return pages.problem(node, error)
+def _refusal(node: Node, error: NodeError, api: bool, reader: Reader | None, scope: Scope) -> Response:
+    if reader:
+        return refusals.problem(node, error, reader)
     if not api:
         return problems.response(error)
     # Handle.Net's own codes: a tombstone is not found, a prefix that lives elsewhere a bad request.
