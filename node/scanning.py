@@ -40,6 +40,11 @@ class Scans:
     first_at: float | None = None
     place: str = ""
 
+    @property
+    def first(self) -> str:
+        """Local time of the first to the minute, "" where it is not known."""
+        return local(_moment(self.first_at)) if self.first_at is not None else ""
+
 
 NOT_COUNTED = Scans()
 
@@ -83,28 +88,19 @@ class ScanPage:
     industry: str
     contact: str
     updated: str
-    scans: Scans = NOT_COUNTED
-    first_scan: str = ""  # local time to the minute
     steps: list[Step] = field(default_factory=list)
     earlier_steps: int = 0  # steps before those shown
     trace_away: bool = False
 
 
-async def scan(
-    node: Node, resolved: Resolved, trades: Trades, scans: Scans = NOT_COUNTED, link_ok: LinkOk = nobody
-) -> ScanPage:
-    """The page of a handle that exists; with PostgreSQL away it shows without its trace, and says so."""
-    page = described(resolved, trades, link_ok)
-    add_scans(page, scans)
+async def events_of(node: Node, resolved: Resolved) -> list[Event] | None:
+    """The trace of a handle and its lot; None with PostgreSQL away: the page shows without it, and says so."""
     suffixes = [resolved.row.suffix, *([resolved.row.lot] if resolved.row.lot else [])]
     try:
         async with reading(node) as conn:
-            events = await trace(conn, resolved.prefix, suffixes)
+            return await trace(conn, resolved.prefix, suffixes)
     except Unavailable:
-        page.trace_away = True
-    else:
-        add_trace(page, resolved, events)
-    return page
+        return None
 
 
 def described(resolved: Resolved, trades: Trades, link_ok: LinkOk = nobody) -> ScanPage:
@@ -175,14 +171,11 @@ def _sections(groups: list[dict[str, Any]], trade: Trade, said: set[str]) -> dic
     return found
 
 
-def add_scans(page: ScanPage, scans: Scans) -> None:
-    """Put the scans before this one on the page."""
-    page.scans = scans
-    page.first_scan = local(_moment(scans.first_at)) if scans.first_at is not None else ""
-
-
-def add_trace(page: ScanPage, resolved: Resolved, events: list[Event]) -> None:
-    """Put the newest steps on the page, in the order in which they happened."""
+def add_trace(page: ScanPage, resolved: Resolved, events: list[Event] | None) -> None:
+    """Put the newest steps on the page, in the order in which they happened; None: they could not be read."""
+    if events is None:
+        page.trace_away = True
+        return
     compiled = resolved.compiled
     steps_only = compiled is not None and compiled.template.industry in _STEPS_ONLY
     page.earlier_steps = max(0, len(events) - _MAX_STEPS)

@@ -60,10 +60,8 @@ def html_of(
     claim: str = "",
     link_ok: LinkOk = nobody,
 ) -> str:
-    page = scanning.described(resolved, pages.LOOK.trades, link_ok)
-    scanning.add_scans(page, scans)
-    scanning.add_trace(page, resolved, events or [])
-    return bytes(pages.scan_page(node, page, reader, claim).body).decode()
+    answer = pages.scan_page(node, resolved, events or [], reader, scans, claim, link_ok)
+    return bytes(answer.body).decode()
 
 
 def event(number: int, place: str = "良梨冷库", note: str = "入库") -> Event:
@@ -337,8 +335,7 @@ def test_picture_of_a_proved_host_only(node: Node, examples: dict[str, Any]) -> 
     assert "未经核验" in plain
     assert PICTURE in plain
     assert f'"{PICTURE}"' not in plain
-    page = scanning.described(item, pages.LOOK.trades, lambda url: url.startswith("https://img.lichen.example.cn/"))
-    answer = pages.scan_page(node, page)
+    answer = pages.scan_page(node, item, [], link_ok=lambda url: url.startswith("https://img.lichen.example.cn/"))
     assert f'<img src="{PICTURE}"' in bytes(answer.body).decode()
     assert "img-src 'self' https://img.lichen.example.cn;" in answer.headers["content-security-policy"]
 
@@ -351,3 +348,48 @@ def test_invisible_characters_are_seen(node: Node, examples: dict[str, Any]) -> 
     assert "酥[U+202E]梨[U+3164]" in html
     assert "良[U+2066]梨" in html
     assert not re.search("[\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff]", html)
+
+
+def test_a_kept_page_is_never_of_something_else(node: Node, examples: dict[str, Any], monkeypatch: Any) -> None:
+    """Any change of record, lot, prefix, trace, language or proved host renders anew; the same is rendered once."""
+    monkeypatch.setattr(pages, "LOOK", pages.Look(pages.LOOK.trades))
+    rendered: list[str] = []
+    whole = pages.page
+    monkeypatch.setattr(pages, "page", lambda *given, **named: rendered.append(given[1]) or whole(*given, **named))
+    attributes = {**example_of(examples, "machinery"), "nameplate_image": PICTURE}
+    item = resolved_of(COMPILED["machinery"], attributes)
+    lot = replace(item.row, kind=Kind.LOT, suffix="LC-1")
+    different = [
+        (item, [event(1)], CHINESE, nobody),
+        (item, [event(1)], ENGLISH, nobody),
+        (item, [event(1)], Reader("en", True), nobody),
+        (item, [event(1), event(2)], CHINESE, nobody),
+        (item, None, CHINESE, nobody),
+        (item, [event(1)], CHINESE, lambda url: True),
+        (replace(item, row=replace(item.row, version=2, updated_at=1_800_000_000.0)), [event(1)], CHINESE, nobody),
+        (replace(item, row=replace(item.row, status=Status.RECALLED)), [event(1)], CHINESE, nobody),
+        (replace(item, lot=lot), [event(1)], CHINESE, nobody),
+        (replace(item, lot=replace(lot, status=Status.RECALLED)), [event(1)], CHINESE, nobody),
+        (replace(item, prefix=replace(item.prefix, status=PrefixStatus.STOPPED)), [event(1)], CHINESE, nobody),
+    ]
+    for number, (resolved, events, reader, link_ok) in enumerate(different, 1):
+        first = pages.scan_page(node, resolved, events, reader, scanning.Scans(number), f"/c/{number}", link_ok)
+        again = pages.scan_page(node, resolved, events, reader, scanning.Scans(number + 1), "/c/0", link_ok)
+        assert len(rendered) == number
+        expected = bytes(first.body).decode().replace(f"/c/{number}", "/c/0")
+        assert bytes(again.body).decode() == expected.replace(f"<b>{number}</b>", f"<b>{number + 1}</b>").replace(
+            "time before", "times before"
+        )
+        assert again.headers["content-type"] == "text/html; charset=utf-8"
+        assert {k: v for k, v in again.headers.items() if k != "content-length"} == {
+            k: v for k, v in first.headers.items() if k != "content-length"
+        }
+
+
+def test_few_pages_are_kept(node: Node, examples: dict[str, Any], monkeypatch: Any) -> None:
+    monkeypatch.setattr(pages, "LOOK", pages.Look(pages.LOOK.trades))
+    monkeypatch.setattr("node.http.frames._KEPT", 5)
+    item = resolved_of(COMPILED["pear"], example_of(examples, "pear"))
+    for number in range(12):
+        html_of(node, replace(item, handle=f"88.999.1001/{number}"))
+    assert len(pages.LOOK.frames._kept) == 5

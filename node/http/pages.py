@@ -14,13 +14,14 @@ from starlette.responses import Response
 from node.application_forms import COUNTIES
 from node.http import qr as qr_codes
 from node.http.assets import Assets
+from node.http.frames import HOLES, Asked, Frame, Frames, key_of
 from node.http.negotiation import CHINESE, Reader
 from node.http.words import COUNTIES_EN
 from node.links import LinkOk, nobody
+from node.model import Event, Kind
 from node.records import Resolved
 from node.runtime import Node
-from node.scanning import NOT_COUNTED, ScanPage, Scans
-from node.scanning import scan as read_scan
+from node.scanning import NOT_COUNTED, ScanPage, Scans, add_trace, described, events_of
 from node.trades import Trades
 
 # What shows as nothing, or turns the text around it: two names that look the same would not be the same.
@@ -52,16 +53,17 @@ _environment = Environment(
     finalize=visible,
 )
 _TEMPLATES = {
-    name: _environment.get_template(f"{name}.html") for name in ("scan", "problem", "home", "docs", "leaving")
+    name: _environment.get_template(f"{name}.html") for name in ("scan", "scans", "problem", "home", "docs", "leaving")
 }  # compiled once
 
 
 class Look:
-    """The trades and the static files that go with them."""
+    """The trades, the static files that go with them, and the pages made of both."""
 
     def __init__(self, trades: Trades) -> None:
         self.trades = trades
         self.assets = Assets(trades)
+        self.frames = Frames()
 
 
 LOOK = Look(Trades())
@@ -99,8 +101,7 @@ def page(
         "node": node.settings.node_name,
         "base": public.path,
         "asset": LOOK.assets.address,
-        "zh": chinese,
-        "t": (lambda zh, en: zh) if chinese else (lambda zh, en: en),
+        **_tongue(reader),
         "lang": "zh-CN" if chinese else "en",
         "switch": f"?lang={'en' if chinese else 'zh'}",
         "keep": reader.query,
@@ -121,20 +122,57 @@ async def scan(
     link_ok: LinkOk = nobody,
 ) -> Response:
     """The scan page of a handle that exists. `claim` is the same-origin address of the image that claims this scan;
-    `link_ok` says of an address whether its host is proved to be the enterprise's."""
-    shown = await read_scan(node, resolved, LOOK.trades, scans, link_ok)
-    return scan_page(node, shown, reader, claim)
+    `link_ok` says of an address whether its host is proved to be the enterprise's, and must be quick."""
+    return scan_page(node, resolved, await events_of(node, resolved), reader, scans, claim, link_ok)
 
 
-def scan_page(node: Node, shown: ScanPage, reader: Reader = CHINESE, claim: str = "") -> Response:
+def scan_page(
+    node: Node,
+    resolved: Resolved,
+    events: list[Event] | None,
+    reader: Reader = CHINESE,
+    scans: Scans = NOT_COUNTED,
+    claim: str = "",
+    link_ok: LinkOk = nobody,
+) -> Response:
+    """As `scan`, of what is read already; no I/O. Rendered only where a page of the same is not kept."""
+    key = key_of(node.settings.public_url, node.settings.node_name, resolved, reader)
+    frame = LOOK.frames.get(key, resolved, events, link_ok)
+    if frame is None:
+        asked = Asked(link_ok)
+        shown = described(resolved, LOOK.trades, asked)
+        add_trace(shown, resolved, events)
+        frame = Frame.of(_rendered(node, shown, reader))
+        LOOK.frames.put(key, resolved, events, asked, frame)
+    return frame.filled(_scans(resolved, reader, scans), _claim(claim))
+
+
+def _rendered(node: Node, shown: ScanPage, reader: Reader) -> Response:
     county, industry = COUNTIES.get(shown.county, ""), LOOK.trades.of(shown.industry, shown.industry)
     place = f"安徽省宿州市{county}"
     if reader.lang == "en":
         place = ", ".join(part for part in (COUNTIES_EN.get(shown.county, ""), "Suzhou, Anhui") if part)
     name = (industry.zh if reader.lang == "zh" else industry.en) or shown.industry
-    values = {"page": shown, "trade": shown.trade, "county": place, "industry": name, "claim": claim}
+    values = {"page": shown, "trade": shown.trade, "county": place, "industry": name, "holes": HOLES}
     images = f"https://{urlsplit(shown.picture.url).netloc}" if shown.picture else ""
     return page(node, "scan", values, reader=reader, images=images)
+
+
+def _scans(resolved: Resolved, reader: Reader, scans: Scans) -> str:
+    if scans.before is None:
+        return ""
+    return _TEMPLATES["scans"].render(scans=scans, is_lot=resolved.row.kind == Kind.LOT, **_tongue(reader))
+
+
+def _claim(address: str) -> str:
+    return Markup('<img class="claim" src="{}" width="1" height="1" alt="">').format(address) if address else ""
+
+
+def _tongue(reader: Reader) -> dict[str, Any]:
+    """What a template needs to speak the reader's language: `t(zh, en)` and `zh`."""
+    if reader.lang == "zh":
+        return {"zh": True, "t": lambda zh, en: zh}
+    return {"zh": False, "t": lambda zh, en: en}
 
 
 def qr(node: Node, handle: str, query: dict[str, list[str]]) -> Response:
