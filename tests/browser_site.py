@@ -19,7 +19,7 @@ from node.config import Settings
 INDUSTRIES = demo.INDUSTRIES
 STATES = (
     "active", "lot", "bare", "recalled", "void", "unshipped", "suspended", "tombstone", "unknown", "forged", "foreign",
-    "malformed", "gtin", "doi", "nowhere", "front",
+    "malformed", "gtin", "doi", "nowhere", "front", "docs",
 )  # fmt: skip
 
 
@@ -89,6 +89,7 @@ async def fill(site: Site, settings: Settings, firm: Any) -> None:
         "doi": "/find?id=10.1000/182",
         "nowhere": "/nothing/here",
         "front": "/",
+        "docs": "/api/docs",
     }
 
 

@@ -5,68 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
+from scan_pages import COMPILED, ENGLISH, PICTURE, event, example_of, html_of, resolved_of
 
 from node import scanning
 from node.errors import HandleGone, NodeError, Unavailable
 from node.http import pages, refusals
-from node.http.negotiation import CHINESE, Reader
-from node.links import LinkOk, nobody
-from node.model import Event, Kind, Prefix, PrefixStatus, Row, Status
-from node.records import Resolved, pack
+from node.model import Kind, PrefixStatus, Status
 from node.runtime import Node, close_node, open_node
-from node.templates import Compiled, compile_template, load_industries
 
 HTML = {"Accept": "text/html"}
 EVIL = "<script>alert('x')</script>\"><img src=x>"
-COMPILED = {t.code: compile_template(t) for t in load_industries()}
-
-
-def _row(kind: Kind, attributes: dict[str, Any], values: list[dict[str, Any]], **changes: Any) -> Row:
-    row = Row(
-        suffix="LC-1", kind=kind, status=Status.ACTIVE, lot="", template_id=1, content=pack(attributes, values),
-        reason="", successor="", version=1, created_at=1_788_998_400.0, updated_at=1_788_998_400.0,
-    )  # fmt: skip
-    return replace(row, **changes)
-
-
-def resolved_of(
-    compiled: Compiled, attributes: dict[str, Any], values: list[dict[str, Any]] | None = None, **changes: Any
-) -> Resolved:
-    """An item with these attributes, as a cache or the database would give it."""
-    industry = compiled.template.industry
-    prefix = Prefix(1, "88.999.1001", 1, 0, 1, PrefixStatus.ENABLED, True, "示范合作社", industry, "341321")
-    row = _row(Kind.ITEM, attributes, values or [], suffix="LC-1-0001", **changes)
-    return Resolved(f"{prefix.prefix}/{row.suffix}", prefix, row, None, compiled, "private")
-
-
-ENGLISH = Reader("en")
-
-
-def example_of(examples: dict[str, Any], code: str) -> dict[str, Any]:
-    return COMPILED[code].check({**examples[code]["lot"], **examples[code]["item"]})
-
-
-def html_of(
-    node: Node,
-    resolved: Resolved,
-    events: list[Event] | None = None,
-    reader: Reader = CHINESE,
-    scans: scanning.Scans = scanning.NOT_COUNTED,
-    claim: str = "",
-    link_ok: LinkOk = nobody,
-) -> str:
-    answer = pages.scan_page(node, resolved, events or [], reader, scans, claim, link_ok)
-    return bytes(answer.body).decode()
-
-
-def event(number: int, place: str = "良梨冷库", note: str = "入库") -> Event:
-    when = datetime(2026, 9, 12, 20, 30 + number % 30, tzinfo=UTC)
-    return Event(f"e{number}", "ObjectEvent", "OBSERVE", "storing", "", when, when, place, "", {"note": note}, "")
 
 
 def test_hostile_values_stay_text(node: Node, examples: dict[str, Any]) -> None:
@@ -324,9 +276,6 @@ def test_a_page_speaks_one_language(node: Node, examples: dict[str, Any]) -> Non
     assert "Enterprise" not in chinese
 
 
-PICTURE = "https://img.lichen.example.cn/box.jpg"
-
-
 def test_picture_of_a_proved_host_only(node: Node, examples: dict[str, Any]) -> None:
     attributes = {**example_of(examples, "machinery"), "nameplate_image": PICTURE}
     item = resolved_of(COMPILED["machinery"], attributes)
@@ -348,48 +297,3 @@ def test_invisible_characters_are_seen(node: Node, examples: dict[str, Any]) -> 
     assert "酥[U+202E]梨[U+3164]" in html
     assert "良[U+2066]梨" in html
     assert not re.search("[\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff]", html)
-
-
-def test_a_kept_page_is_never_of_something_else(node: Node, examples: dict[str, Any], monkeypatch: Any) -> None:
-    """Any change of record, lot, prefix, trace, language or proved host renders anew; the same is rendered once."""
-    monkeypatch.setattr(pages, "LOOK", pages.Look(pages.LOOK.trades))
-    rendered: list[str] = []
-    whole = pages.page
-    monkeypatch.setattr(pages, "page", lambda *given, **named: rendered.append(given[1]) or whole(*given, **named))
-    attributes = {**example_of(examples, "machinery"), "nameplate_image": PICTURE}
-    item = resolved_of(COMPILED["machinery"], attributes)
-    lot = replace(item.row, kind=Kind.LOT, suffix="LC-1")
-    different = [
-        (item, [event(1)], CHINESE, nobody),
-        (item, [event(1)], ENGLISH, nobody),
-        (item, [event(1)], Reader("en", True), nobody),
-        (item, [event(1), event(2)], CHINESE, nobody),
-        (item, None, CHINESE, nobody),
-        (item, [event(1)], CHINESE, lambda url: True),
-        (replace(item, row=replace(item.row, version=2, updated_at=1_800_000_000.0)), [event(1)], CHINESE, nobody),
-        (replace(item, row=replace(item.row, status=Status.RECALLED)), [event(1)], CHINESE, nobody),
-        (replace(item, lot=lot), [event(1)], CHINESE, nobody),
-        (replace(item, lot=replace(lot, status=Status.RECALLED)), [event(1)], CHINESE, nobody),
-        (replace(item, prefix=replace(item.prefix, status=PrefixStatus.STOPPED)), [event(1)], CHINESE, nobody),
-    ]
-    for number, (resolved, events, reader, link_ok) in enumerate(different, 1):
-        first = pages.scan_page(node, resolved, events, reader, scanning.Scans(number), f"/c/{number}", link_ok)
-        again = pages.scan_page(node, resolved, events, reader, scanning.Scans(number + 1), "/c/0", link_ok)
-        assert len(rendered) == number
-        expected = bytes(first.body).decode().replace(f"/c/{number}", "/c/0")
-        assert bytes(again.body).decode() == expected.replace(f"<b>{number}</b>", f"<b>{number + 1}</b>").replace(
-            "time before", "times before"
-        )
-        assert again.headers["content-type"] == "text/html; charset=utf-8"
-        assert {k: v for k, v in again.headers.items() if k != "content-length"} == {
-            k: v for k, v in first.headers.items() if k != "content-length"
-        }
-
-
-def test_few_pages_are_kept(node: Node, examples: dict[str, Any], monkeypatch: Any) -> None:
-    monkeypatch.setattr(pages, "LOOK", pages.Look(pages.LOOK.trades))
-    monkeypatch.setattr("node.http.frames._KEPT", 5)
-    item = resolved_of(COMPILED["pear"], example_of(examples, "pear"))
-    for number in range(12):
-        html_of(node, replace(item, handle=f"88.999.1001/{number}"))
-    assert len(pages.LOOK.frames._kept) == 5
