@@ -109,7 +109,7 @@ async def test_the_page_says_that_it_is_not_shipped(lot: Lot) -> None:
 async def test_a_forged_serial_is_not_found(lot: Lot) -> None:
     await lot.mint(1)
     answer = await lot.client.get(f"/{lot.firm.prefix}/V0000000000000")
-    assert (answer.status_code, answer.json()["code"]) == (404, "forged_serial")
+    assert (answer.status_code, answer.json()["code"]) == (404, "handle_not_found")
 
 
 async def test_a_row_for_a_reserved_serial_is_created_and_counted_once(node: Node, lot: Lot) -> None:

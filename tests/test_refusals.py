@@ -43,12 +43,14 @@ async def test_unknown_and_forged_over_http(
     client: httpx.AsyncClient, make_firm: Callable[..., Awaitable[Any]]
 ) -> None:
     firm = await make_firm()
-    shown = []
-    for suffix in ("NOBODY-0001", "V0123456789ABC"):
-        answer = await client.get(f"/{firm.prefix}/{suffix}", headers=HTML)
-        assert answer.status_code == 404
-        shown.append(answer.text.replace(suffix, "?"))
-    assert shown[0] == shown[1]
+    for path, accept in (("", "text/html"), ("", "application/json"), ("/api/handles", "application/json")):
+        shown = []
+        for suffix in ("NOBODY-0001", "V0123456789ABC"):
+            answer = await client.get(f"{path}/{firm.prefix}/{suffix}", headers={"Accept": accept})
+            assert answer.status_code == 404
+            headers = {k: v for k, v in answer.headers.items() if k not in ("x-request-id", "content-length")}
+            shown.append((answer.text.replace(suffix, "?"), headers))
+        assert shown[0] == shown[1], (path, accept)
 
 
 ERRORS = [
