@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-kill lint bench bench-bulk bench-scan bench-codec fuzz sanitize loadtest clean
+.PHONY: help run test test-kill lint bench bench-bulk bench-scan bench-codec fuzz sanitize loadtest vendor clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -57,6 +57,9 @@ sanitize: $(STAMP) ## the codec's tests with gcc's address and undefined-behavio
 
 loadtest: $(STAMP) ## Locust for a minute against a node of its own; reports/loadtest.{html,json}
 	$(BIN)/python -m loadtest.run
+
+vendor: $(STAMP) ## fetch through npm what the tests use of it; VENDOR="axe-core=4.14.0" for another version
+	$(BIN)/python tests/vendor_refresh.py $(VENDOR)
 
 clean: ## remove what was built; the data in .data stays
 	rm -rf $(VENV) build *.egg-info handle_codec/*.so handle_codec/_speed.c reports .mypy_cache .ruff_cache .pytest_cache

@@ -30,9 +30,11 @@ from node.http import (
     lots,
     onboarding,
     problems,
+    refusals,
+    resolving,
     scan_claims,
     statistics,
-)  # fmt: skip
+)
 from node.http.answers import request_id
 from node.http.requests import MAX_HEADERS
 from node.http.resolver import FrontDoor
@@ -83,9 +85,8 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )
-    for module in (
-        health, home, onboarding, lots, imports, handles, events, hosts, alarms, statistics, scan_claims,
-    ):  # fmt: skip
+    parts = (health, home, onboarding, lots, imports, handles, events, hosts, alarms, statistics, scan_claims)
+    for module in (*parts, resolving):  # the last has the widest paths
         app.include_router(module.router)
     app.add_exception_handler(Exception, _unforeseen)
     app.add_exception_handler(NodeError, _node_error)
@@ -101,7 +102,7 @@ async def _unforeseen(request: Request, error: Exception) -> Response:
 
 async def _node_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, NodeError)
-    return problems.response(error)
+    return refusals.for_request(request, error)
 
 
 async def _replayed(request: Request, answer: Exception) -> Response:
@@ -113,7 +114,7 @@ async def _replayed(request: Request, answer: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        return problems.response(NotFound.of(what=request.url.path[:200]))
+        return refusals.for_request(request, NotFound.of(what=request.url.path[:200]))
     response = problems.response(BadRequest.of(reason=str(error.detail), reason_zh=str(error.detail)))
     response.status_code = error.status_code
     if error.headers:

@@ -12,17 +12,9 @@ import handle_codec
 from node.drafts import decoded
 from node.errors import InvalidRow, NodeError, RowError
 from node.model import SHARDS
-from node.templates import plain_text
+from node.templates import load_industries, plain_text
 
-INDUSTRIES = {
-    "pear": "砀山梨",
-    "green_food": "绿色食品",
-    "textile": "纺织服装",
-    "home": "绿色家居",
-    "shoes": "制鞋",
-    "pharma": "生物医药",
-    "machinery": "机械电子",
-}
+INDUSTRIES = {template.industry: template.zh for template in load_industries()}  # one data file each
 COUNTIES = {"341302": "埇桥区", "341321": "砀山县", "341322": "萧县", "341323": "灵璧县", "341324": "泗县"}
 _WRONG_CODE = ("check_digit", "统一社会信用代码有误（GB 32100，18 位）", "is not a unified social credit code")
 _REASON = 500  # characters

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from node.errors import UnknownTemplate
 from node.runtime import Connection, Node, ReadConnection, reading
 from node.store import templates as store
+from node.template_files import FOLDER
 from node.templates import Compiled, Template, compile_template, load_industries
 
 _NAME = re.compile(r"([a-z0-9][a-z0-9_.\-]{0,99})(?:@([1-9]\d{0,5}))?")
 
 
-async def publish_industries(conn: Connection) -> None:
+async def publish_industries(conn: Connection, folder: Path = FOLDER) -> None:
     """Publish the data files of `node/industries`; ValueError where a published version was edited."""
-    for template in load_industries():
+    for template in load_industries(folder):
         await store.publish(conn, template.code, template.version, template.body, template.digest)
 
 

@@ -32,6 +32,7 @@ class NodeError(Exception):
     errors: list[RowError] = field(default_factory=list)
 
     code: ClassVar[str] = "internal"
+    shown: ClassVar[str] = ""  # the code that a reader is given, where it is another
     response_code: ClassVar[int] = 2
     kind: ClassVar[str] = "internal"  # bad_request, forbidden, not_found, ... see http.problems
     zh: ClassVar[str] = "内部错误"
@@ -201,10 +202,10 @@ class HandleNotFound(NodeError):
 
 
 class ForgedHandle(HandleNotFound):
-    """Resolved, it has the form of a minted serial, and was never minted."""
+    """Resolved, it has the form of a minted serial, and was never minted. Counted apart by its code, and shown as any
+    handle that does not exist: the difference would help only who tries serials."""
 
-    code = "forged_serial"
-    zh, en = "标识 {handle} 不是本节点签发的序列号", "Handle {handle} is not a serial that was minted here"
+    code, shown = "forged_serial", HandleNotFound.code
 
 
 class HandleGone(NodeError):

@@ -6,97 +6,47 @@ Always the public view, whoever asks: a page is shown to others and photographed
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from node.application_forms import INDUSTRIES
 from node.errors import Unavailable
 from node.model import Event, Kind, Status
 from node.records import Resolved, is_public
 from node.revision import shards_of
 from node.runtime import Node, reading
 from node.shortening import cut_text, within_budget
+from node.shown_links import Link, LinkOk, nobody, read_link
 from node.store import handles, prefixes
 from node.tracing import BIZ_STEPS, trace
+from node.trades import Trade, Trades
+from node.verdicts import VERDICTS, Verdict
 
 _LOCAL = timezone(timedelta(hours=8))  # China has one time zone and no summer time
 # domain.md 4.6: of a drug's way consumers see step and time, not the firms and places.
 _STEPS_ONLY = {"pharma"}
-_HEADLINE = ("product_name", "brand")  # shown as title and maker
-# Already said at the top of the page, or not a fact of the goods.
-_NOT_FACTS = frozenset({*_HEADLINE, "manufacturer"})
+_SAID = frozenset({"product_name", "brand", "contact"})  # as title, above it, and with the enterprise
 _MAX_FACTS = 6
 _MAX_STEPS = 40  # the newest; a page of hundreds is read by nobody
 _MAX_PLACE = 40  # characters of a place or a note
 
 
 @dataclass(slots=True, frozen=True)
-class Verdict:
-    """What the scan says first: in one word, what was found, what to do next. Tone: good, warn or bad."""
+class Scans:
+    """The scans of an item before this one. None: not counted, or not known just now. `first_at` in seconds since
+    the epoch; `place` is a city at the most."""
 
-    tone: str
-    zh: str
-    en: str
-    found: str
-    found_en: str
-    advice: str
-    advice_en: str
+    before: int | None = None
+    first_at: float | None = None
+    place: str = ""
 
-    def about(self, name: str, day: str) -> Verdict:
-        """With the registrant's name and the day of registration in place."""
-        found, found_en = (text.format(name=name, day=day) for text in (self.found, self.found_en))
-        return replace(self, found=found, found_en=found_en)
+    @property
+    def first(self) -> str:
+        """Local time of the first to the minute, "" where it is not known."""
+        return local(_moment(self.first_at)) if self.first_at is not None else ""
 
 
-# A hit proves that a code was registered, never that the goods in hand are genuine: no page says 正品.
-VERDICTS = {
-    "active": Verdict(
-        "good",
-        "已登记的标识",
-        "Registered code",
-        "该标识由 {name} 于 {day} 注册。",
-        "Registered by {name} on {day}.",
-        "请核对以下信息与手中商品是否一致。码可被复印，仅凭扫码不能证明商品真伪。",
-        "Compare what follows with the goods in your hand: a code can be copied, a scan alone is no proof.",
-    ),
-    "recalled": Verdict(
-        "bad",
-        "该产品已召回",
-        "Recalled",
-        "{name} 已召回该产品。",
-        "{name} has recalled this product.",
-        "请停止食用或使用，保留商品与包装，联系企业或销售者办理退换。",
-        "Stop using it, keep goods and packing, and contact the enterprise or the seller.",
-    ),
-    "void": Verdict(
-        "bad",
-        "标识已作废",
-        "Void code",
-        "该标识已由 {name} 作废，不应出现在市场上。",
-        "{name} has declared this code void; it should not be on the market.",
-        "请勿购买；已购买的请保留商品并联系企业。",
-        "Do not buy it; if you have, keep the goods and contact the enterprise.",
-    ),
-    "unshipped": Verdict(
-        "bad",
-        "该产品尚未出厂",
-        "Not yet shipped",
-        "该标识已由 {name} 印制，但尚未启用，不应出现在市场上。",
-        "{name} has printed this code but not activated it; it should not be on the market.",
-        "请勿购买；已购买的请保留商品与凭证并联系企业。",
-        "Do not buy it; if you have, keep the goods and the receipt and contact the enterprise.",
-    ),
-    "suspended": Verdict(
-        "warn",
-        "标识服务已暂停",
-        "Suspended",
-        "{name} 的标识服务已暂停，以下信息可能不是最新。",
-        "The identifiers of {name} are suspended; what follows may be out of date.",
-        "购买或使用前请先联系企业核实。",
-        "Ask the enterprise before you buy or use the goods.",
-    ),
-}
+NOT_COUNTED = Scans()
 
 
 @dataclass(slots=True, frozen=True)
@@ -112,17 +62,24 @@ class Step:
 
 @dataclass(slots=True)
 class ScanPage:
-    """All that the page shows, in the order in which it shows it. `county` and `industry` are codes."""
+    """All that the page shows, in the order in which it shows it. `county` and `industry` are codes; a line of a
+    group is as node/shortening.py leaves it, with `link` (a Link or None) and `result` (True: a pass, None: no test)
+    besides. `product`, `way` and `tests` are groups."""
 
     handle: str
     is_lot: bool
     status: str
     verdict: Verdict
     reason: str
+    trade: Trade
     title: str
     brand: str
+    badge: dict[str, Any] | None
+    picture: Link | None
     facts: list[dict[str, Any]]
-    groups: list[dict[str, Any]]
+    product: list[dict[str, Any]]
+    way: list[dict[str, Any]]
+    tests: list[dict[str, Any]]
     values: list[dict[str, str]]
     shortened: bool
     lot: str
@@ -136,50 +93,89 @@ class ScanPage:
     trace_away: bool = False
 
 
-async def scan(node: Node, resolved: Resolved) -> ScanPage:
-    """The page of a handle that exists; with PostgreSQL away it shows without its trace, and says so."""
-    page = described(resolved)
+async def events_of(node: Node, resolved: Resolved) -> list[Event] | None:
+    """The trace of a handle and its lot; None with PostgreSQL away: the page shows without it, and says so."""
     suffixes = [resolved.row.suffix, *([resolved.row.lot] if resolved.row.lot else [])]
     try:
         async with reading(node) as conn:
-            events = await trace(conn, resolved.prefix, suffixes)
+            return await trace(conn, resolved.prefix, suffixes)
     except Unavailable:
-        page.trace_away = True
-    else:
-        add_trace(page, resolved, events)
-    return page
+        return None
 
 
-def described(resolved: Resolved) -> ScanPage:
-    """The page without its trace; no I/O."""
+def described(resolved: Resolved, trades: Trades, link_ok: LinkOk = nobody) -> ScanPage:
+    """The page without scans and trace; no I/O."""
     prefix, row, compiled = resolved.prefix, resolved.row, resolved.compiled
     day = local(_moment(row.created_at))[:10]
     attributes = compiled.view(resolved.attributes, "public") if compiled else {}
-    groups = compiled.display(attributes, "public") if compiled else []
-    shown, values, shortened = within_budget(groups, _texts(resolved))
+    trade = trades.of_template(compiled.template if compiled else None)
+    groups, values, shortened = within_budget(
+        compiled.display(attributes, "public") if compiled else [], _texts(resolved)
+    )
+    lines = {line["code"]: _judged(line, trade, link_ok) for group in groups for line in group["fields"]}
+    facts = _facts(lines, trade)
+    sections = _sections(groups, trade, {*_SAID, trade.badge, *(fact["code"] for fact in facts)})
     return ScanPage(
         handle=resolved.handle,
         is_lot=row.kind == Kind.LOT,
         status=resolved.status,
         verdict=VERDICTS[resolved.status].about(prefix.registrant_name, day),
-        reason=resolved.reason,
+        reason=cut_text(resolved.reason)[0],
+        trade=trade,
         title=cut_text(str(attributes.get("product_name", "")))[0],
         brand=cut_text(str(attributes.get("brand", "")))[0],
-        facts=_facts(shown, attributes),
-        groups=shown,
+        badge=lines.get(trade.badge),
+        picture=next((line["link"] for line in lines.values() if line["type"] == "I" and _live(line)), None),
+        facts=facts,
+        product=sections["product"],
+        way=sections["way"],
+        tests=sections["tests"],
         values=values,
         shortened=shortened,
         lot=f"{prefix.prefix}/{row.lot}" if row.lot else "",
         name=prefix.registrant_name,
         county=prefix.county,
         industry=prefix.industry,
-        contact=str(attributes.get("contact", "")),
+        contact=cut_text(str(attributes.get("contact", "")))[0],
         updated=local(_moment(max(row.updated_at, resolved.lot.updated_at if resolved.lot else 0))),
     )
 
 
-def add_trace(page: ScanPage, resolved: Resolved, events: list[Event]) -> None:
-    """Put the newest steps on the page, in the order in which they happened."""
+def _judged(line: dict[str, Any], trade: Trade, link_ok: LinkOk) -> dict[str, Any]:
+    """The line, with what its address and its result are."""
+    line["link"] = read_link(line["raw"], link_ok) if line["type"] in ("F", "I") else None
+    passes = trade.results.get(line["code"])
+    line["result"] = None if passes is None else line["raw"] in passes
+    return line
+
+
+def _live(line: dict[str, Any]) -> bool:
+    return bool(line["link"] and line["link"].live)
+
+
+def _facts(lines: Mapping[str, dict[str, Any]], trade: Trade) -> list[dict[str, Any]]:
+    """What the trade shows first; where it names nothing, what the template marks."""
+    marked = [code for code, line in lines.items() if line["emphasis"]]
+    codes = [code for code in trade.facts or marked if code in lines and code not in (*_SAID, trade.badge)]
+    return [lines[code] for code in codes if lines[code]["type"] != "T"][:_MAX_FACTS]
+
+
+def _sections(groups: list[dict[str, Any]], trade: Trade, said: set[str]) -> dict[str, list[dict[str, Any]]]:
+    """The groups by where they stand, without the lines that were said; tests keep theirs, being looked for there."""
+    found: dict[str, list[dict[str, Any]]] = {"product": [], "way": [], "tests": []}
+    for group in groups:
+        where = "tests" if group["code"] in trade.tests else "way" if group["code"] in trade.way else "product"
+        lines = [line for line in group["fields"] if where == "tests" or line["code"] not in said]
+        if lines:
+            found[where].append({**group, "fields": lines})
+    return found
+
+
+def add_trace(page: ScanPage, resolved: Resolved, events: list[Event] | None) -> None:
+    """Put the newest steps on the page, in the order in which they happened; None: they could not be read."""
+    if events is None:
+        page.trace_away = True
+        return
     compiled = resolved.compiled
     steps_only = compiled is not None and compiled.template.industry in _STEPS_ONLY
     page.earlier_steps = max(0, len(events) - _MAX_STEPS)
@@ -191,14 +187,6 @@ def _step(event: Event, steps_only: bool) -> Step:
     place = "" if steps_only else event.read_point or event.biz_location
     note = "" if steps_only else str(event.body.get("note", ""))
     return Step(zh, en, local(event.event_time), cut_text(place, _MAX_PLACE)[0], cut_text(note, _MAX_PLACE)[0])
-
-
-def _facts(groups: list[dict[str, Any]], attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What an industry marks as worth seeing first; the specification where it has room for it."""
-    lines = [f for g in groups for f in g["fields"] if f["type"] != "T" and f["code"] not in _NOT_FACTS]
-    marked = [f for f in lines if f["emphasis"]]
-    spec = [f for f in lines if f["code"] == "spec" and not f["emphasis"]]
-    return [*spec, *marked][:_MAX_FACTS]
 
 
 def _texts(resolved: Resolved) -> list[dict[str, str]]:
@@ -227,7 +215,6 @@ async def samples(node: Node) -> list[dict[str, str]]:
             rows = await handles.page(conn, shards_of(prefix), prefix.id, (-1, ""), 20)
             live = [row for _, row in rows if row.status == Status.ACTIVE]
             for row in sorted(live, key=lambda row: row.kind)[:1]:
-                industry = INDUSTRIES.get(prefix.industry, prefix.industry)
                 handle = f"{prefix.prefix}/{row.suffix}"
-                found.append({"handle": handle, "name": prefix.registrant_name, "industry": industry})
+                found.append({"handle": handle, "name": prefix.registrant_name, "industry": prefix.industry})
     return found

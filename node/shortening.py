@@ -38,14 +38,15 @@ def within_budget(
 def _shortened(line: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     """The line as the page needs it, and whether it was cut; a table's rows hold only the cells that are filled."""
     value, was_cut = cut_text(line["value"])
-    short = {k: line[k] for k in ("code", "zh", "en", "type", "value_en", "emphasis")} | {"value": value}
+    short = {k: line[k] for k in ("code", "zh", "en", "type", "value_en", "emphasis", "raw")} | {"value": value}
     if line["type"] == "T":
         short["rows"] = []
         was_cut |= len(line["rows"]) > _MAX_ROWS
-        for row in line["rows"][:_MAX_ROWS]:
-            cells = [(c, *cut_text(text)) for c, text in zip(line["columns"], row, strict=True) if text]
-            short["rows"].append([{"zh": c["zh"], "en": c["en"], "value": text} for c, text, _ in cells])
-            was_cut |= any(shorter for _, _, shorter in cells)
+        for row, english in zip(line["rows"][:_MAX_ROWS], line["rows_en"], strict=False):
+            filled = [t for t in zip(line["columns"], row, english, strict=True) if t[1]]
+            cells = [(c, *cut_text(text), en) for c, text, en in filled]
+            short["rows"].append([{"zh": c["zh"], "en": c["en"], "value": t, "value_en": e} for c, t, _, e in cells])
+            was_cut |= any(shorter for _, _, shorter, _ in cells)
     return short, was_cut
 
 

@@ -23,6 +23,16 @@ _ORGANISATION = re.compile(
 )
 _GEO_COARSE = re.compile(r"(-?[0-9]+(?:\.[0-9]{1,2})?)[0-9]*, ?(-?[0-9]+(?:\.[0-9]{1,2})?)[0-9]*")
 _BEIJING = "+08:00"
+_UNITS_EN = {
+    "天": "days",
+    "年": "years",
+    "个月": "months",
+    "分钟": "min",
+    "亩": "mu",
+    "倍": "times",
+    "级": "",
+    "元": "CNY",
+}
 
 
 def mask_person(name: str) -> str:
@@ -97,11 +107,10 @@ def _line(field: Field, values: Mapping[str, Any]) -> dict[str, Any]:
         "en": field.en,
         "type": field.type,
         "value": spoken(field, raw, unit),
-        "value_en": _english(field, raw),
+        "value_en": _english(field, raw, unit),
         "raw": raw,
         "unit": unit,
         "emphasis": field.emphasis,
-        "href": raw if field.type in ("F", "I") and _is_link(raw) else "",
     }
     if field.type == "T":
         line |= _table(field, raw)
@@ -111,7 +120,9 @@ def _line(field: Field, values: Mapping[str, Any]) -> dict[str, Any]:
 def _table(field: Field, records: list[dict[str, Any]]) -> dict[str, Any]:
     columns = [c for c in field.columns if any(c.code in record for record in records)]
     rows = [[spoken(c, r[c.code], c.unit) if c.code in r else "" for c in columns] for r in records]
-    return {"columns": [{"code": c.code, "zh": c.zh, "en": c.en} for c in columns], "rows": rows}
+    rows_en = [[_english(c, r[c.code], c.unit) if c.code in r else "" for c in columns] for r in records]
+    heads = [{"code": c.code, "zh": c.zh, "en": c.en} for c in columns]
+    return {"columns": heads, "rows": rows, "rows_en": rows_en}
 
 
 def spoken(field: Field, value: Any, unit: str) -> str:
@@ -139,18 +150,17 @@ def _moment(text: str) -> str:
     return f"{found[1]} {found[2]}{offset}"
 
 
-def _english(field: Field, value: Any) -> str:
+def _english(field: Field, value: Any, unit: str) -> str:
+    """What an English reader gets instead of `spoken`; "" where that serves both."""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if field.type == "N" and unit in _UNITS_EN:
+        return f"{value} {_UNITS_EN[unit]}".rstrip()
     return "" if isinstance(value, list) else _name_of(field, field.enum_en, value)
 
 
 def _name_of(field: Field, names: tuple[str, ...], value: Any) -> str:
     return names[field.enum.index(value)] if names and value in field.enum else ""
-
-
-def _is_link(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith(("https://", "http://"))
 
 
 def described(field: Field, index: int) -> dict[str, Any]:

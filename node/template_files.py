@@ -7,7 +7,8 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,6 +21,10 @@ from node.rules import Rule
 _NAME = re.compile(r"[a-z][a-z0-9_.\-]{0,49}")
 _HEAD = ("code", "version", "zh", "en", "industry", "gb4754", "basis")
 _KEYS = frozenset({*_HEAD, "groups", "fields", "rules", "core_required"})
+FOLDER = Path(__file__).parent / "industries"
+# Tables of a data file that are no part of the template: `display` says how a page looks (node/trades.py). Outside
+# the body, so outside the digest: a look may be mended without a new version, what rows must hold may not.
+_ASIDE = frozenset({"core_required", "display"})
 
 
 @dataclass(slots=True, frozen=True)
@@ -59,8 +64,7 @@ class Template:
 
 def industry_template(own: Any) -> Template:
     """A template from a document in the form of a file of node/industries/; raises TemplateError."""
-    folder = resources.files("node.industries")
-    core = _toml(folder.joinpath("core.toml").read_text("utf-8"), "core.toml")
+    core = document(FOLDER, "core")
     try:
         expanded = expand(core, own)
     except (AttributeError, KeyError, TypeError):
@@ -70,12 +74,22 @@ def industry_template(own: Any) -> Template:
     return read_template(expanded, "body")
 
 
-def load_industries() -> list[Template]:
-    """The templates of node/industries/, each with the core block first; raises TemplateError."""
-    folder = resources.files("node.industries")
-    core = _toml(folder.joinpath("core.toml").read_text("utf-8"), "core.toml")
-    files = sorted(f.name for f in folder.iterdir() if f.name.endswith(".toml") and f.name != "core.toml")
-    return [read_template(expand(core, _toml(folder.joinpath(f).read_text("utf-8"), f)), f) for f in files]
+def load_industries(folder: Path = FOLDER) -> list[Template]:
+    """The templates of a folder's data files, each with the core block first; raises TemplateError."""
+    core = document(folder, "core")
+    return [read_template(expand(core, document(folder, name)), f"{name}.toml") for name in industry_files(folder)]
+
+
+def industry_files(folder: Path = FOLDER) -> list[str]:
+    """The names of a folder's data files without `.toml`, the core block's left out."""
+    names = (f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
+    return sorted(name for name in names if name != "core")
+
+
+@cache  # four rooms read these at start; tomllib takes about 5 ms a file
+def document(folder: Path, name: str) -> dict[str, Any]:
+    """A data file as it stands; not to be changed by its reader."""
+    return _toml(folder.joinpath(f"{name}.toml").read_text("utf-8"), f"{name}.toml")
 
 
 def _toml(text: str, file: str) -> dict[str, Any]:
@@ -93,7 +107,7 @@ def expand(core: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     harder = own.get("core_required", ())
     fields = [{**f, "required": True} if f["code"] in harder else f for f in core["fields"]]
     return {
-        **{key: value for key, value in own.items() if key != "core_required"},
+        **{key: value for key, value in own.items() if key not in _ASIDE},
         "groups": [*given.values(), *groups],
         "fields": [*fields, *own.get("fields", ())],
         "rules": [*core["rules"], *own.get("rules", ())],

@@ -145,7 +145,7 @@ class Compiled:
 
     def display(self, attributes: Mapping[str, Any], level: str = "public") -> list[dict[str, Any]]:
         """The scan page's groups and lines: `[{code, zh, en, fields: [{code, zh, en, type, value, value_en,
-        raw, unit, emphasis, href}]}]`; a table has `columns` and `rows` besides."""
+        raw, unit, emphasis}]}]`; a table has `columns`, `rows` and `rows_en` besides."""
         return showing.display(self.template.groups, self.template.fields, self.view(attributes, level))
 
     def indexed(self, attributes: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -1,6 +1,43 @@
-"""Which form of an answer a client prefers (RFC 9110 section 12.5.1)."""
+"""Which form and which language of an answer a client prefers (RFC 9110 sections 12.5.1 and 12.5.4)."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True, frozen=True)
+class Reader:
+    """Whom a page is written for. `lang` is zh or en; `chosen`: by the switch, so links keep it."""
+
+    lang: str = "zh"
+    chosen: bool = False
+
+    @property
+    def query(self) -> str:
+        """What a link of the node's own carries along."""
+        return f"?lang={self.lang}" if self.chosen else ""
+
+
+CHINESE = Reader()
+LANGUAGES = ("zh", "en")
+
+
+def reader_of(accept_language: str, lang: str = "") -> Reader:
+    """The switch (`?lang=`) before the browser's setting. Chinese unless English is clearly preferred: `*` and
+    silence mean Chinese, and so does a word that is no language of ours."""
+    if lang in LANGUAGES:
+        return Reader(lang, True)
+    chinese = english = any_language = 0.0
+    for part in accept_language.lower().split(","):
+        tag, *parameters = (p.strip() for p in part.split(";"))
+        quality = _quality(parameters)
+        if tag.partition("-")[0] == "zh":
+            chinese = max(chinese, quality)
+        elif tag.partition("-")[0] == "en":
+            english = max(english, quality)
+        elif tag == "*":
+            any_language = max(any_language, quality)
+    return Reader("en" if english > max(chinese, any_language) else CHINESE.lang)
 
 
 def wants_page(accept: str) -> bool:

@@ -10,9 +10,10 @@ from starlette.types import Scope
 import handle_codec
 from node import access
 from node.errors import HandleNotFound
-from node.http import pages
+from node.http import pages, scan_pages
 from node.http.answers import Answer, private_json
 from node.http.handle_api import handle_document
+from node.http.negotiation import Reader
 from node.http.queries import Query
 from node.http.requests import client_address
 from node.records import gone, values_of_record
@@ -21,7 +22,14 @@ from node.runtime import Node
 
 
 async def answer(
-    node: Node, scope: Scope, headers: dict[bytes, bytes], handle: str, query: Query, *, api: bool, page: bool
+    node: Node,
+    scope: Scope,
+    headers: dict[bytes, bytes],
+    handle: str,
+    query: Query,
+    *,
+    api: bool,
+    reader: Reader | None,
 ) -> Answer:
     """What the holder of the request's key may see; with a cookie alone the public view, of its own making."""
     begin = time.perf_counter()
@@ -35,7 +43,7 @@ async def answer(
         return private_json(await _explained(node, handle), [])
     resolved = await resolve_as(node, identity, handle)
     if "qr" in query:
-        return pages.as_answer(pages.qr(node, resolved.handle, query["qr"][0]))
+        return pages.as_answer(pages.qr(node, resolved.handle, query))
     timing = [_timing("pg", begin)] if identity is not ANYBODY else []
     if api:
         if resolved.is_gone:
@@ -44,8 +52,8 @@ async def answer(
         return private_json(handle_document(resolved.handle, values, query), timing)
     if resolved.is_gone:
         raise gone(resolved.handle, resolved.row)
-    if page:
-        return pages.as_answer(await pages.scan(node, resolved))
+    if reader is not None:
+        return await scan_pages.page_of(node, resolved, reader)
     return private_json(resolved.record(), timing)
 
 

@@ -36,11 +36,12 @@ def status_of(error: NodeError) -> int:
 
 def document(error: NodeError, row: int = 0) -> dict[str, Any]:
     """The problem document; `row` numbers its field errors (0 for a single registration)."""
+    code = error.shown or error.code
     body: dict[str, Any] = {
-        "type": f"urn:idnode:problem:{error.code}",
-        "title": error.code.replace("_", " ").capitalize(),
+        "type": f"urn:idnode:problem:{code}",
+        "title": code.replace("_", " ").capitalize(),
         "status": status_of(error),
-        "code": error.code,
+        "code": code,
         "response_code": error.response_code,
         "detail": error.detail,
     }

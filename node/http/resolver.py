@@ -19,17 +19,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from node import catalogue, metrics, suspicions
 from node.config import Settings
 from node.errors import BadRequest, ForgedHandle, HandleNotFound, NodeError
-from node.http import answers, owners, pages
+from node.http import answers, owners, pages, refusals, scan_pages
 from node.http.answers import Answer
 from node.http.copies import Copies, Copy
 from node.http.handle_api import api_answer
-from node.http.negotiation import wants_page
+from node.http.negotiation import CHINESE, LANGUAGES, Reader, reader_of, wants_page
 from node.http.queries import Query, query_of
 from node.http.requests import MAX_HEADERS, client_address, decoded_path
 from node.joining import Found
 from node.kept import Form, View
-from node.records import gone, gone_again
-from node.resolution import ask, resolve_for_page, resolve_timed, view_in
+from node.records import gone_again
+from node.resolution import ask, resolve_timed, view_in
 from node.runtime import Node
 
 _PREFIX = re.compile(rb"^/\d{2}\.\d{3,5}\.\d+(/|%2[fF])")
@@ -72,7 +72,7 @@ class FrontDoor:
             asked = ask(self._state.node, handle)
         except NodeError as error:
             self._count(handle, error, "memory", begin, address)
-            return self._refusal(target, error, page=False)
+            return self._refusal(target, error, None)
         return Begun(handle, asked, begin, address) if asked is not None else None
 
     def finish(self, target: bytes, begun: Begun) -> Answer:
@@ -87,11 +87,11 @@ class FrontDoor:
             if source == "cache":
                 self.copies.put(target, answer, view, found.started)
         except NodeError as error:
-            refused, answer = error, self._refusal(target, error, page=False)
+            refused, answer = error, self._refusal(target, error, None)
         except Exception:
             _log.exception("resolution failed")
             refused = NodeError()
-            answer = self._refusal(target, refused, page=False)
+            answer = self._refusal(target, refused, None)
         self._count(handle, refused, source, begun.begin, begun.address)
         return answer
 
@@ -121,38 +121,46 @@ class FrontDoor:
         begin = time.perf_counter()
         target: bytes = scope["raw_path"]
         headers = dict(scope["headers"])
-        page = not target.startswith(_API) and wants_page(headers.get(b"accept", b"").decode("latin-1"))
+        reader = None  # of a page
+        if not target.startswith(_API) and wants_page(headers.get(b"accept", b"").decode("latin-1")):
+            reader = reader_of(headers.get(b"accept-language", b"").decode("latin-1"))
         refused: NodeError | None = None
         source, handle = "none", ""
         try:
             if sum(len(k) + len(v) for k, v in scope["headers"]) > MAX_HEADERS:
                 raise BadRequest.of(reason="headers over 16 KiB", reason_zh="请求头超过 16 KiB")
             handle = decoded_path(target, "/api/handles/" if target.startswith(_API) else "/")
-            answer, source = await self._resolved(scope, headers, handle, page)
+            query = query_of(scope["query_string"])
+            if reader is not None and query.get("lang", [""])[0] in LANGUAGES:
+                reader = reader_of("", query["lang"][0])
+            answer, source = await self._resolved(scope, headers, handle, query, reader)
         except NodeError as error:
             refused = error
-            answer = self._refusal(target, error, page)
+            answer = self._refusal(target, error, reader)
         except Exception:
             _log.exception("resolution failed")
             refused = NodeError()
-            answer = self._refusal(target, refused, page)
+            answer = self._refusal(target, refused, reader)
         self._count(handle, refused, source, begin, client_address(scope, self._state.node.settings))
         metrics.resolve_seconds.observe(time.perf_counter() - begin)
         return answer
 
-    async def _resolved(self, scope: Scope, headers: dict[bytes, bytes], handle: str, page: bool) -> tuple[Answer, str]:
+    async def _resolved(
+        self, scope: Scope, headers: dict[bytes, bytes], handle: str, query: Query, reader: Reader | None
+    ) -> tuple[Answer, str]:
         """(answer, the tier that gave it)."""
         node: Node = self._state.node
         target: bytes = scope["raw_path"]
         api = target.startswith(_API)
-        query = query_of(scope["query_string"])
         if any(name in headers for name in _PRIVATE):
-            return await owners.answer(node, scope, headers, handle, query, api=api, page=page), "pg"
+            return await owners.answer(node, scope, headers, handle, query, api=api, reader=reader), "pg"
         if "qr" in query:
             await resolve_timed(node, handle)
-            return pages.as_answer(pages.qr(node, handle, query["qr"][0])), "pg"
-        if page:
-            return await public_page(node, handle), "pg"
+            return pages.as_answer(pages.qr(node, handle, query)), "pg"
+        if query.get("redirect") == ["1"] and not api:
+            return await scan_pages.leave(node, handle, reader or CHINESE), "pg"
+        if reader is not None:
+            return await scan_pages.public(node, handle, reader), "pg"
         conditional = headers.get(b"if-none-match")
         shared = not query and conditional is None
         if shared and (copy := self.copies.get(target)) is not None:
@@ -175,9 +183,9 @@ class FrontDoor:
             raise gone_again(view.document())
         return answers.public_json(view, view.body, view.etag, node.settings.max_age)
 
-    def _refusal(self, target: bytes, error: NodeError, page: bool) -> Answer:
-        if page:
-            return pages.as_answer(pages.problem(self._state.node, error))
+    def _refusal(self, target: bytes, error: NodeError, reader: Reader | None) -> Answer:
+        if reader is not None:
+            return pages.as_answer(refusals.problem(self._state.node, error, reader))
         if target.startswith(_API):
             return answers.api_refusal(error, target[len(_API) :].decode("ascii", "replace"))
         return answers.refusal(error)
@@ -191,11 +199,3 @@ def ours(method: str, target: bytes) -> bool:
 def plain(target: bytes) -> bool:
     """Whether a request for this may be begun by the protocol class."""
     return _PREFIX.match(target) is not None
-
-
-async def public_page(node: Node, handle: str) -> Answer:
-    """The page that anybody sees."""
-    resolved = await resolve_for_page(node, handle)
-    if resolved.is_gone:
-        raise gone(resolved.handle, resolved.row)
-    return pages.as_answer(await pages.scan(node, resolved))

@@ -1,4 +1,4 @@
-"""Resolving many handles, or any code, over REST; and what the API page says of the short way (node/http/resolver.py)."""
+"""Resolving many handles, or any code, over REST; and what the API page says of the short way."""
 
 from __future__ import annotations
 
