@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import handle_codec
-from node import catalogue, deliveries, logs, metrics, polling
+from node import catalogue, deliveries, logs, metrics, observing, polling
 from node.config import Settings
 from node.counting import Counting
 from node.errors import BadRequest, NodeError, NotFound
@@ -66,7 +66,13 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
                 await check(conn)
             await catalogue.every(node)
             await polling.start(node)
-            lasting = (polling.keep_polling, polling.watch_cache, housekeeping, deliveries.errands)
+            lasting = (
+                polling.keep_polling,
+                polling.watch_cache,
+                housekeeping,
+                deliveries.errands,
+                observing.keep_observing,
+            )
             node.tasks += [asyncio.create_task(work(node)) for work in lasting]
             node.tasks.append(asyncio.create_task(counting.keep()))
             app.state.node = node

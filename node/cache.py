@@ -184,6 +184,11 @@ class Cache:
             return False
         return True
 
+    async def kept(self, epoch: int, handles: Sequence[str]) -> dict[str, bytes]:
+        """What is kept of these now; for the observer."""
+        entries: list[Any] = await self._valkey.mget([f"{epoch}:r:{h}" for h in handles])
+        return {h: entry for h, entry in zip(handles, entries, strict=True) if entry is not None}
+
     async def sample(self, epoch: int, count: int) -> dict[str, bytes]:
         """Up to about `count` entries of the epoch, wherever the scan begins; for the observer."""
         found: dict[str, bytes] = {}

@@ -62,6 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     register.add_argument("--check", action="store_true", help="dry run: check every row, write nothing")
     register.add_argument("--atomic", action="store_true", help="all rows or none")
     register.add_argument("--quiet", action="store_true", help="no progress bar")
+    observer = commands.add_parser("cache-audit", help="hold what Valkey keeps against PostgreSQL")
+    observer.add_argument("--samples", type=int, default=10_000, help="entries to look at (10,000)")
+    observer.add_argument("--watch", type=float, default=0.0, metavar="S", help="look again every S seconds")
+    observer.add_argument("--metrics-port", type=int, default=0, help="export cache_inconsistent_total here meanwhile")
     audit = commands.add_parser("audit", help="the audit trail")
     audit.add_subparsers(dest="action", required=True).add_parser("verify", help="check the chain of entries")
     return parser
@@ -190,7 +194,36 @@ def _audit(arguments: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
+def _cache_audit(arguments: argparse.Namespace) -> int:
+    from prometheus_client import start_http_server
+
+    from node import observing, polling
+    from node.runtime import close_node, open_node
+
+    settings = Settings.from_env()
+    if arguments.metrics_port:
+        start_http_server(arguments.metrics_port, settings.metrics_host)
+
+    async def look() -> int:
+        node = await open_node(settings)
+        try:
+            while True:
+                await polling.ensure(node)
+                report = await observing.audit(node, arguments.samples)
+                wrong = len(report.inconsistent)
+                print(f"{report.sampled} entries, {report.unused} not served, {wrong} inconsistent", flush=True)
+                print("\n".join(report.inconsistent[:100]), end="\n" if wrong else "")
+                if not arguments.watch:
+                    return 1 if wrong else 0
+                await asyncio.sleep(arguments.watch)
+        finally:
+            await close_node(node)
+
+    return asyncio.run(look())
+
+
 _COMMANDS = {
+    "cache-audit": _cache_audit,
     "dev": _dev,
     "serve": _serve,
     "migrate": _migrate,

@@ -12,6 +12,7 @@ resolve_seconds = Histogram("resolve_seconds", "Time to resolve in a task", buck
 http_requests_total = Counter("http_requests_total", "Requests by route template and status", ["route", "status"])
 http_request_seconds = Histogram("http_request_seconds", "Time to answer", ["route"], buckets=_MILLISECONDS)
 registered_rows_total = Counter("registered_rows_total", "Rows of registrations by outcome", ["outcome"])
+cache_inconsistent_total = Counter("cache_inconsistent_total", "Entries that the observer found to be served wrong")
 auth_failures_total = Counter("auth_failures_total", "Refused keys, sessions and logins", ["reason"])
 cache_errors_total = Counter("cache_errors_total", "Commands that Valkey did not answer")
 outbox_oldest_seconds = Gauge(
