@@ -1,6 +1,7 @@
 """What goes wrong, by seed: processes paused and killed, the cache emptied and starved, links slowed, cut and deaf.
 
 Two hands work side by side, one on processes and servers, one on links. Every fault ends; at the end all is healed.
+A cache that was shut is opened 5 s after the last objection: a part of the time is calm, or nothing would be kept.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from loadtest.freshness.cluster import Cluster, Worker
 from loadtest.freshness.proxy import Link, Way
 
 _COMMAND_SECONDS = 5.0
+_PERIOD, _CALM = 24.0, 10.0  # s; of each period so much is calm
 Act = Callable[[], Awaitable[None]]
 
 
@@ -40,10 +42,14 @@ class Nemesis:
         await asyncio.gather(self._hand(servers), self._hand(links))
 
     async def _hand(self, acts: tuple[tuple[Act, int], ...]) -> None:
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
         while not self.stopped.is_set():
             await self._wait(self._random.uniform(0.2, 1.6))
             if self.stopped.is_set():
                 return
+            if (loop.time() - begin) % _PERIOD > _PERIOD - _CALM:
+                continue
             (act,) = self._random.choices([a for a, _ in acts], [weight for _, weight in acts])
             self.done[act.__name__.strip("_")] += 1
             await act()

@@ -3,7 +3,7 @@
 examples:
   python -m loadtest.freshness.run                                   1,000,000 reads and 50,000 writes
   python -m loadtest.freshness.run --reads 100000 --writes 5000      the short form
-  python -m loadtest.freshness.run --mutant fence --until-caught     a part of the protocol switched off: must fail
+  python -m loadtest.freshness.run --mutant fence                    a part of the protocol switched off: must fail
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import secrets
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from loadtest.freshness.workload import Plan
 from loadtest.freshness.world import World
 
 MUTANTS = ("lease", "fence", "wait", "marker")
+_PLACE = re.compile(r'File "[^"]*/(\w+/\w+\.py)", line (\d+), in (\w+)')
 _SHOWN = 10  # violations in full
 
 
@@ -63,7 +66,8 @@ async def judge(plan: Plan, *, mutant: str = "", calm: bool = False, env: dict[s
             await _both(world, plan, nemesis, calm)
             seconds = time.monotonic() - begin
             await asyncio.gather(*(worker.count() for worker in cluster.workers))
-            return _report(plan, mutant, world, nemesis, check(world.history), seconds)
+            report = _report(plan, mutant, world, nemesis, check(world.history), seconds)
+            return report | {"logged_exceptions": _exceptions(folder)}
 
 
 async def _both(world: World, plan: Plan, nemesis: Nemesis, calm: bool) -> None:
@@ -114,13 +118,26 @@ def _report(
     }
 
 
+def _exceptions(folder: Path) -> dict[str, int]:
+    """What the workers' logs say of exceptions nobody foresaw: the last line of each, and where it came from."""
+    found: Counter[str] = Counter()
+    for log in folder.glob("worker-*.log"):
+        for line in log.read_text(errors="replace").splitlines():
+            if "Traceback" in line:
+                text = line.replace("\\n", "\n").replace('\\"', '"')
+                places = _PLACE.findall(text)
+                last = [part for part in text.rstrip('"}').split("\n") if part.strip()][-1]
+                found[f"{last[:160]} <- {' <- '.join(map(':'.join, reversed(places[-3:])))}"] += 1
+    return dict(found.most_common(20))
+
+
 def failed(report: dict[str, Any]) -> bool:
     return bool(report["violations"] or report["wrong_answers"])
 
 
 def show(report: dict[str, Any]) -> str:
     """The report for people."""
-    hidden = ("first_violations", "first_wrong_answers", "registers_violated")
+    hidden = ("first_violations", "first_wrong_answers", "registers_violated", "logged_exceptions")
     lines = [f"{name:<28}{_plain(value)}" for name, value in report.items() if name not in hidden]
     for violation in report["first_violations"]:
         lines += ["", f"{violation['kind'].upper()}  {violation['register']}  worker {violation['worker']}"]
@@ -129,6 +146,7 @@ def show(report: dict[str, Any]) -> str:
             f" version {violation['acknowledged']} was acknowledged, {violation['late']} ms too late"
         )
         lines += [f"    {_plain(write)}" for write in violation["writes"]]
+    lines += [f"LOGGED {count} x {text}" for text, count in report["logged_exceptions"].items()]
     lines += [f"WRONG  {text}" for text in report["first_wrong_answers"]]
     verdict = "FAILED" if failed(report) else "passed" if report["enough"] else "passed, but not enough was done"
     return "\n".join([*lines, "", verdict])
