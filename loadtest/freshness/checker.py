@@ -49,7 +49,7 @@ class Verdict:
 
 
 class _Known:
-    """A register's writes, ready to be asked: which versions were acknowledged or sent by a time, which look like so."""
+    """A register's writes, ready to be asked: which were acknowledged or sent by a time, which look like a state."""
 
     def __init__(self, register: Register) -> None:
         self.writes = register.writes
@@ -127,9 +127,7 @@ def _back(versions: list[tuple[int, int, int]]) -> int:
     return count
 
 
-def _violation(
-    register: Register, known: _Known, n: int, seen: Seen, found: tuple[int, int, int]
-) -> Violation:
+def _violation(register: Register, known: _Known, n: int, seen: Seen, found: tuple[int, int, int]) -> Violation:
     acknowledged, sent, version = found
     kind = "stale" if version >= 0 else "future" if known.exists(seen) else "unwritten"
     begun = register.begun[n]

@@ -38,7 +38,15 @@ class Nemesis:
             *((self._pause_worker, 3), (self._pause_server, 3), (self._kill_worker, 1), (self._kill_server, 1)),
             *((self._flush, 3), (self._starve, 1), (self._client_pause, 2)),
         )
-        links = ((self._slow, 3), (self._cut, 3), (self._sever, 4), (self._swallow, 5), (self._trickle, 1), (self._halve, 2), (self._deaf, 1))
+        links = (
+            (self._slow, 3),
+            (self._cut, 3),
+            (self._sever, 4),
+            (self._swallow, 5),
+            (self._trickle, 1),
+            (self._halve, 2),
+            (self._deaf, 1),
+        )
         await asyncio.gather(self._hand(servers), self._hand(links))
 
     async def _hand(self, acts: tuple[tuple[Act, int], ...]) -> None:
@@ -182,5 +190,5 @@ class Nemesis:
 
 def _children(pid: int) -> list[int]:
     """Processes of PostgreSQL besides the first."""
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:  # noqa: PTH123
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
         return [int(word) for word in file.read().split()]

@@ -105,6 +105,17 @@ class _Pipe:
         self.link = link
         self.flows = {way: _Flow(link, way) for way in Way}
         self.ends: list[asyncio.Transport] = []
+        self._lost = 0
+
+    def lost(self, way: Way) -> None:
+        """The end that sends `way` is gone; the other one hears of it after all that was sent before."""
+        if self not in self.link.pipes:
+            return
+        self._lost += 1
+        if self._lost == 2:
+            self.link.pipes.discard(self)
+        else:
+            self.flows[way].feed(None)
 
     def opened(self, way: Way, transport: asyncio.Transport) -> None:
         """`transport` takes the bytes of `way` from now on."""
@@ -134,8 +145,7 @@ class _End(asyncio.Protocol):
         self.pipe.flows[self.way].feed(data)
 
     def connection_lost(self, error: Exception | None) -> None:
-        if self.pipe in self.pipe.link.pipes:
-            self.pipe.flows[self.way].feed(None)
+        self.pipe.lost(self.way)
 
 
 class Link:

@@ -53,7 +53,9 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-async def judge(plan: Plan, *, mutant: str = "", calm: bool = False, env: dict[str, str] | None = None) -> dict[str, Any]:
+async def judge(
+    plan: Plan, *, mutant: str = "", calm: bool = False, env: dict[str, str] | None = None
+) -> dict[str, Any]:
     """Run a plan on servers and workers of its own; the report."""
     settings = {**({"NODE_SWITCH_OFF": mutant, "NODE_DEV": "1"} if mutant else {}), **(env or {})}
     with tempfile.TemporaryDirectory(prefix="idnode-freshness-", ignore_cleanup_errors=True) as scratch:
@@ -160,9 +162,7 @@ def _plain(value: Any) -> str:
 
 def main() -> int:
     arguments = _arguments()
-    plan = Plan(
-        arguments.reads, arguments.writes, arguments.seed, workers=arguments.workers, limit=arguments.seconds
-    )
+    plan = Plan(arguments.reads, arguments.writes, arguments.seed, workers=arguments.workers, limit=arguments.seconds)
     print(f"seed {plan.seed}", flush=True)
     report = asyncio.run(judge(plan, mutant=arguments.mutant, calm=arguments.calm))
     arguments.report.parent.mkdir(parents=True, exist_ok=True)

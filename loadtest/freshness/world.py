@@ -117,9 +117,7 @@ class World:
     def foresee(self) -> list[Prefix]:
         """The next prefixes that will be allotted."""
         node, _, last = max(self.prefixes, key=lambda text: int(text.rpartition(".")[2])).rpartition(".")
-        allotted = max(
-            int(p.text.rpartition(".")[2]) for p in self.prefixes.values() if p.key or p is self.prefix
-        )
+        allotted = max(int(p.text.rpartition(".")[2]) for p in self.prefixes.values() if p.key or p is self.prefix)
         for number in range(int(last) + 1, allotted + _AHEAD + 1):
             text = f"{node}.{number}"
             self.prefixes[text] = Prefix(text, self.history.register(f"prefix {text}", "unknown"))

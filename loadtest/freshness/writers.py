@@ -51,7 +51,9 @@ async def change_an_item(world: World, sender: Sender, slot: Slot) -> None:
 
 async def _register(world: World, sender: Sender, item: Item) -> None:
     write = item.doubt or item.content.invoke(0)
-    reply = await world.send(sender, request("POST", "/api/v1/handles", item_body(item, 0, new=True), item.lot.prefix.key))
+    reply = await world.send(
+        sender, request("POST", "/api/v1/handles", item_body(item, 0, new=True), item.lot.prefix.key)
+    )
     if reply is not None and reply.status in (200, 201):
         world.acknowledge(item.content, write)
         item.exists, item.doubt, item.version = True, None, reply.header("etag")
@@ -132,7 +134,8 @@ async def _insist_on(
 async def live_of_a_serial(world: World, sender: Sender, lot: Lot) -> None:
     """Mint one, activate it, make it void; readers are told of it as soon as it is minted."""
     state = world.history.register("serial", "forged")
-    reply = await _insist_on(world, sender, state, "unshipped", f"{_LOTS}{lot.handle}:mint", lot.prefix.key, '{"count":1}')
+    address, key = f"{_LOTS}{lot.handle}", lot.prefix.key
+    reply = await _insist_on(world, sender, state, "unshipped", f"{address}:mint", key, '{"count":1}')
     if reply is None:
         return
     minted = orjson.loads(reply.body)
@@ -142,7 +145,7 @@ async def live_of_a_serial(world: World, sender: Sender, lot: Lot) -> None:
     world.specials.extend([target] * 4)
     for word, action in (("active", "activate"), ("void", "void")):
         body = orjson.dumps({"run": minted["run"], **({"reason": "x"} if action == "void" else {})}).decode()
-        if not await _insist_on(world, sender, state, word, f"{_LOTS}{lot.handle}:{action}", lot.prefix.key, body):
+        if not await _insist_on(world, sender, state, word, f"{address}:{action}", key, body):
             return
         world.specials.extend([target] * 4)
 
@@ -207,7 +210,8 @@ async def allot(world: World, sender: Sender) -> Prefix | None:
             world.specials.extend([anything_under(prefix)] * 8)
             return prefix
     # An earlier decision of unknown outcome took the numbers that were foreseen.
-    world.prefixes[decided["prefix"]] = Prefix(decided["prefix"], world.history.register("prefix", "enabled"), decided["api_key"])
+    text = decided["prefix"]
+    world.prefixes[text] = Prefix(text, world.history.register(f"prefix {text}", "enabled"), decided["api_key"])
     return None
 
 

@@ -1,0 +1,250 @@
+"""Each part of the cache protocol is needed: a schedule, directed through the links, that is right with it and shows an
+acknowledged change as if it had not been without it (`NODE_SWITCH_OFF`)."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from loadtest.freshness.cluster import Cluster, Worker, servers_of, workers_of
+from loadtest.freshness.proxy import Way
+from loadtest.freshness.wire import Client, request
+from loadtest.freshness.world import lot_body
+from node import demo
+
+# Nobody reads the fence but who needs it, and what was read is good for long: so a schedule decides who knows what.
+SETTINGS = {"FENCE_POLL": "600", "FENCE_LEASE": "2", "COPIES_SECONDS": "0", "CACHE_TIMEOUT": "1"}
+ATTEMPTS = 4  # of a schedule that has to fit into a lease: on a machine that stands still it may not
+
+
+class Pair:
+    """Two workers with `off` switched off: A writes, B reads."""
+
+    def __init__(self, cluster: Cluster, workers: list[Worker], off: str) -> None:
+        self.cluster, self.off = cluster, off
+        self.a, self.b = workers
+        self._clients: dict[int, Client] = {}
+        self.prefix, self.key = cluster.seeded["prefix"], cluster.seeded["api_key"]
+
+    async def ask(self, worker: Worker, method: str, path: str, body: Any = b"", key: str = "", **headers: str) -> Any:
+        """(status, document)"""
+        client = self._clients.setdefault(worker.number, Client(worker.port, 30))
+        data = body if isinstance(body, bytes) else orjson.dumps(body)
+        reply = await client.ask(request(method, path, data, key, **headers))
+        return reply.status, orjson.loads(reply.body) if reply.body else None
+
+    async def ready(self) -> None:
+        """Both use the cache: it was opened again after what was done to it last."""
+        async with asyncio.timeout(60):
+            for worker in (self.a, self.b):
+                worker.valkey.heal()
+                worker.postgres.heal()
+                while True:
+                    await self.ask(worker, "GET", f"/{self.prefix}/NOTHING")  # whoever resolves reads the fence
+                    status, health = await self.ask(worker, "GET", "/health/ready")
+                    if status == 200 and not health["degraded"]:
+                        break
+                    await asyncio.sleep(0.1)
+
+    async def item(self, lot: str = "") -> str:
+        """A new item whose value is "first"."""
+        handle = f"{self.prefix}/M-{secrets.token_hex(6)}"
+        status, answer = await self.ask(self.a, "POST", "/api/v1/handles", self.row(handle, "first", lot), self.key)
+        assert status == 201, answer
+        return handle
+
+    def row(self, handle: str, value: str, lot: str = "") -> dict[str, Any]:
+        values = [{"index": 1, "type": "URL", "data": f"https://goods.example.com/{handle}/{value}"}]
+        extra = {"lot": lot, "attributes": {"carton_id": handle, "net_weight_kg": 5}} if lot else {}
+        return {"handle": handle, "values": values, **extra}
+
+    async def change(self, handle: str, value: str = "second") -> None:
+        status, answer = await self.ask(self.a, "PUT", f"/api/v1/handles/{handle}", self.row(handle, value), self.key)
+        assert status == 200, answer
+
+    async def read(self, worker: Worker, handle: str) -> str:
+        status, document = await self.ask(worker, "GET", f"/{handle}")
+        assert status == 200, document
+        return str(document["values"][0]["data"]["value"].rpartition("/")[2])
+
+    async def keep(self, handle: str) -> None:
+        """It is kept in Valkey, and B answers it from there: a second miss admits it."""
+        async with asyncio.timeout(30):
+            while (await self.ask(self.b, "GET", f"/{handle}?explain=1", b"", self.key))[1]["tier"] != "cache":
+                await self.read(self.b, handle)
+
+
+@pytest.fixture(scope="module")
+async def cluster() -> AsyncIterator[tuple[Cluster, Path]]:
+    with tempfile.TemporaryDirectory(prefix="idnode-mutants-", ignore_cleanup_errors=True) as scratch:
+        folder = Path(scratch)
+        folder.chmod(0o755)
+        async with servers_of(folder) as made:
+            yield made, folder
+
+
+@pytest.fixture(scope="module")
+async def pair(cluster: tuple[Cluster, Path], request: Any) -> AsyncIterator[Pair]:
+    off, changes = request.param
+    env = {**SETTINGS, "NODE_DEV": "1", "NODE_SWITCH_OFF": off, **changes}
+    async with workers_of(cluster[0], cluster[1], 2, env) as workers:
+        yield Pair(cluster[0], workers, off)
+
+
+def without(part: str, **changes: str) -> Any:
+    """The same test with nothing switched off and with `part`."""
+    cases = [pytest.param((off, changes), id=f"without {off}" if off else "whole") for off in ("", part)]
+    return pytest.mark.parametrize("pair", cases, indirect=True, scope="module")
+
+
+@without("lease")
+async def test_lease_an_overtaken_reader_cannot_put_back_what_it_read(pair: Pair) -> None:
+    await pair.ready()
+    handle = await pair.item()
+    await pair.read(pair.b, handle)  # its first miss
+    answer = pair.b.postgres.catch(Way.DOWN, f"{handle}/first".encode())
+    overtaken = asyncio.create_task(pair.read(pair.b, handle))  # its second: B asks for a lease, and reads the row ...
+    await asyncio.wait_for(answer.seen.wait(), 30)
+    other = Client(pair.a.port, 30)
+    put = request("PUT", f"/api/v1/handles/{handle}", orjson.dumps(pair.row(handle, "second")), pair.key)
+    assert (await other.ask(put)).status == 200  # ... which changes before it arrives
+    answer.release()
+    assert await overtaken == "first"  # it began before the acknowledgement
+    await settled_fill(pair, handle)
+    assert await pair.read(pair.a, handle) == ("first" if pair.off else "second")
+
+
+async def settled_fill(pair: Pair, handle: str) -> None:
+    """B answers before it fills: what it does to Valkey next is done after it has filled."""
+    await pair.read(pair.b, handle)
+    await pair.read(pair.b, handle)
+
+
+@without("fence")
+async def test_fence_who_cannot_forget_shuts_the_epoch(pair: Pair) -> None:
+    await pair.ready()
+    handle = await pair.item()
+    await pair.keep(handle)
+    pair.a.valkey.sever()
+    await pair.change(handle)
+    assert await pair.read(pair.b, handle) == ("first" if pair.off else "second")
+    pair.a.valkey.heal()
+
+
+async def attempts(pair: Pair, schedule: Any) -> None:
+    """Run a schedule whose reader has to be quicker than a lease; one time that it shows the old is enough."""
+    seen = [await schedule()]
+    while pair.off and seen[-1] != "old" and len(seen) < ATTEMPTS:
+        seen.append(await schedule())
+    assert seen[-1] == ("old" if pair.off else "new"), seen
+
+
+@without("wait")
+async def test_wait_until_nobody_trusts_the_epoch_that_was_shut(pair: Pair) -> None:
+    async def schedule() -> str:
+        await pair.ready()
+        handle = await pair.item()
+        await pair.keep(handle)
+        pair.a.valkey.sever()
+        await pair.read(pair.b, f"{handle}")  # B's lease is young
+        await pair.change(handle)
+        found = await pair.read(pair.b, handle)
+        pair.a.valkey.heal()
+        return "old" if found == "first" else "new"
+
+    await attempts(pair, schedule)
+
+
+@without("wait")
+async def test_wait_until_everybody_knows_that_a_lot_changed(pair: Pair) -> None:
+    lot = f"{pair.prefix}/LOT-{secrets.token_hex(4)}"
+    number = 0
+
+    async def brand() -> int:
+        _, document = await pair.ask(pair.b, "GET", f"/{handle}")
+        return int(document["attributes"]["brand"].split()[1])
+
+    async def schedule() -> str:
+        nonlocal number
+        await pair.keep(handle)
+        number += 1
+        await brand()
+        status, _ = await pair.ask(pair.a, "PUT", f"/api/v1/handles/{lot}", lot_body(lot, number), pair.key)
+        assert status == 200
+        return "old" if await brand() < number else "new"
+
+    await pair.ready()
+    status, answer = await pair.ask(pair.a, "POST", "/api/v1/lots", lot_body(lot, 0, new=True), pair.key)
+    assert status in (200, 201), answer
+    handle = await pair.item(lot)
+    await attempts(pair, schedule)
+
+
+@without("wait")
+async def test_wait_until_everybody_knows_a_new_prefix(pair: Pair) -> None:
+    known = pair.cluster.seeded["operator"]
+    status, session = await pair.ask(
+        pair.a, "POST", "/api/v1/operators:login", {"login": known["login"], "password": known["password"]}
+    )
+    assert status == 200
+
+    async def schedule() -> str:
+        form = {
+            "credit_code": credit_code(),
+            "name": "宿州市示范企业有限公司",
+            "industry": "pear",
+            "county": "341321",
+            "contact": {"person": "张示范", "phone": "0557-8010000", "email": "demo@example.com"},
+        }
+        _, applied = await pair.ask(pair.a, "POST", "/api/v1/applications", form)
+        await pair.ask(pair.b, "GET", f"/{pair.prefix}/NOTHING")  # B's lease is young
+        decision = {"decision": "approve", "reason": "资料齐全"}
+        status, decided = await pair.ask(
+            pair.a, "POST", f"/api/v1/applications/{applied['id']}:decide", decision, session["token"]
+        )
+        assert status == 200, decided
+        _, refusal = await pair.ask(pair.b, "GET", f"/{decided['prefix']}/NOTHING")
+        return "old" if refusal["code"] == "unknown_prefix" else "new"
+
+    await pair.ready()
+    await attempts(pair, schedule)
+
+
+def credit_code() -> str:
+    return demo.credit_code(secrets.randbelow(10**5))
+
+
+@without("wait", COPIES_SECONDS="1.5")
+async def test_wait_until_copies_have_run_out(pair: Pair) -> None:
+    async def schedule() -> str:
+        await pair.ready()
+        handle = await pair.item()
+        await pair.keep(handle)
+        await pair.read(pair.b, handle)  # from Valkey, and copied
+        await pair.change(handle)
+        return "old" if await pair.read(pair.b, handle) == "first" else "new"
+
+    await attempts(pair, schedule)
+
+
+@without("marker")
+async def test_marker_nobody_is_told_the_old_while_another_sees_the_new(pair: Pair) -> None:
+    """Not promised while the change is not acknowledged, but kept wherever Valkey answers."""
+    await pair.ready()
+    handle = await pair.item()
+    await pair.keep(handle)
+    forget = pair.a.valkey.catch(Way.UP, b"UNLINK")
+    change = asyncio.create_task(pair.change(handle))
+    await asyncio.wait_for(forget.seen.wait(), 30)  # committed, and not yet forgotten
+    _, owners = await pair.ask(pair.b, "GET", f"/{handle}", b"", pair.key)
+    assert owners["values"][0]["data"]["value"].endswith("/second")
+    assert await pair.read(pair.b, handle) == ("first" if pair.off else "second")
+    forget.release()
+    await change
