@@ -138,7 +138,7 @@ class Cluster:
         return self.servers.valkey_pid if which == "valkey" else self.servers.postgres_pid
 
 
-def _through(url: str, port: int) -> str:
+def through(url: str, port: int) -> str:
     """The same server by the way of a link."""
     return re.sub(r"@127\.0\.0\.1:\d+", f"@127.0.0.1:{port}", url)
 
@@ -150,8 +150,8 @@ async def _worker(number: int, cluster: Cluster, secret: Path, folder: Path, env
     await worker.valkey.open()
     await worker.postgres.open()
     worker._env = {
-        "DATABASE_URL": _through(servers.database_url, worker.postgres.port),
-        "REDIS_URL": _through(servers.redis_url, worker.valkey.port),
+        "DATABASE_URL": through(servers.database_url, worker.postgres.port),
+        "REDIS_URL": through(servers.redis_url, worker.valkey.port),
         "NODE_SECRET_FILE": str(secret),
         "PUBLIC_URL": "https://id.example.com",  # minting refuses a loopback address
         "LOG_LEVEL": "WARNING",

@@ -144,8 +144,8 @@ def show(report: dict[str, Any]) -> str:
     for violation in report["first_violations"]:
         lines += ["", f"{violation['kind'].upper()}  {violation['register']}  worker {violation['worker']}"]
         lines.append(
-            f"  read {violation['begun']} .. {violation['ended']} ms saw {', '.join(violation['seen'])};"
-            f" version {violation['acknowledged']} was acknowledged, {violation['late']} ms too late"
+            f"  read {violation['begun']} .. {violation['ended']} ms saw state {' or '.join(violation['seen'])}; version"
+            f" {violation['acknowledged']} was acknowledged: what was seen was over for {violation['late']} ms"
         )
         lines += [f"    {_plain(write)}" for write in violation["writes"]]
     lines += [f"LOGGED {count} x {text}" for text, count in report["logged_exceptions"].items()]

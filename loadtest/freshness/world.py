@@ -57,6 +57,7 @@ class World:
             return None
         self.statuses[f"write: {reply.status}"] += 1
         if reply.status == 503:
+            await asyncio.sleep(0.01)
             return None
         if reply.status >= 500:
             self.history.wrong.append(f"{message.splitlines()[0].decode()}: {reply.status} {reply.body[:200]!r}")
