@@ -86,6 +86,18 @@ def judge(handles: list[str], number: int, owner: bool, status: int, document: A
     return True
 
 
+@pytest.mark.parametrize(
+    ("handle", "urls", "owner"),
+    [("p/b", ["b"], False), ("p/a", ["b"], False), ("p/a", ["a", "secret of 0"], False), ("p/a", ["a"], True)],
+    ids=["another handle", "another's values", "the owner's view", "the public view"],
+)
+def test_the_judge_sees_an_answer_that_was_meant_for_somebody_else(handle: str, urls: list[str], owner: bool) -> None:
+    right = {"a": "https://goods.example.com/0", "b": "https://goods.example.com/1"}
+    document = {"handle": handle, "values": [{"data": {"value": right.get(url, url)}} for url in urls]}
+    with pytest.raises(AssertionError):
+        judge(["p/a", "p/b"], 0, owner, 200, document)
+
+
 async def storm(ask: Callable[[], Ask], handles: list[str], firm: Any, pick: random.Random) -> None:
     """Callers of whom every second gives up at some instant, until enough did and enough were answered."""
     given_up = answered = 0

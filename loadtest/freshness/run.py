@@ -45,6 +45,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=4 * 3600.0, help="at the most")
     parser.add_argument("--mutant", default="", help=f"switch off: {', '.join(MUTANTS)}, or several with commas")
     parser.add_argument("--calm", action="store_true", help="without the nemesis")
+    parser.add_argument("--quiet", action="store_true", help="no line every half a minute")
     parser.add_argument("--report", type=Path, default=Path("reports/freshness.json"))
     arguments = parser.parse_args()
     arguments.seed = arguments.seed or secrets.randbelow(2**31)
@@ -53,19 +54,30 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-async def judge(
-    plan: Plan, *, mutant: str = "", calm: bool = False, env: dict[str, str] | None = None
-) -> dict[str, Any]:
+async def _tell(world: World) -> None:
+    """How far it is."""
+    begin = time.monotonic()
+    while True:
+        await asyncio.sleep(30)
+        print(f"{time.monotonic() - begin:6.0f} s  {world.reads:,} reads  {world.acknowledged:,} writes", flush=True)
+
+
+async def judge(plan: Plan, *, mutant: str = "", calm: bool = False, quiet: bool = True) -> dict[str, Any]:
     """Run a plan on servers and workers of its own; the report."""
-    settings = {**({"NODE_SWITCH_OFF": mutant, "NODE_DEV": "1"} if mutant else {}), **(env or {})}
+    settings = {"NODE_SWITCH_OFF": mutant, "NODE_DEV": "1"} if mutant else {}
     with tempfile.TemporaryDirectory(prefix="idnode-freshness-", ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch)
         folder.chmod(0o755)
         async with servers_of(folder) as cluster, workers_of(cluster, folder, plan.workers, settings):
             world = await workload.prepare(cluster, plan)
             nemesis = Nemesis(cluster, plan.seed)
+            telling = None if quiet else asyncio.create_task(_tell(world))
             begin = time.monotonic()
-            await _both(world, plan, nemesis, calm)
+            try:
+                await _both(world, plan, nemesis, calm)
+            finally:
+                if telling is not None:
+                    telling.cancel()
             seconds = time.monotonic() - begin
             await asyncio.gather(*(worker.count() for worker in cluster.workers))
             report = _report(plan, mutant, world, nemesis, check(world.history), seconds)
@@ -144,8 +156,8 @@ def show(report: dict[str, Any]) -> str:
     for violation in report["first_violations"]:
         lines += ["", f"{violation['kind'].upper()}  {violation['register']}  worker {violation['worker']}"]
         lines.append(
-            f"  read {violation['begun']} .. {violation['ended']} ms saw state {' or '.join(violation['seen'])}; version"
-            f" {violation['acknowledged']} was acknowledged: what was seen was over for {violation['late']} ms"
+            f"  read {violation['begun']} .. {violation['ended']} ms saw state {' or '.join(violation['seen'])};"
+            f" version {violation['acknowledged']} was acknowledged: what was seen was over for {violation['late']} ms"
         )
         lines += [f"    {_plain(write)}" for write in violation["writes"]]
     lines += [f"LOGGED {count} x {text}" for text, count in report["logged_exceptions"].items()]
@@ -164,7 +176,7 @@ def main() -> int:
     arguments = _arguments()
     plan = Plan(arguments.reads, arguments.writes, arguments.seed, workers=arguments.workers, limit=arguments.seconds)
     print(f"seed {plan.seed}", flush=True)
-    report = asyncio.run(judge(plan, mutant=arguments.mutant, calm=arguments.calm))
+    report = asyncio.run(judge(plan, mutant=arguments.mutant, calm=arguments.calm, quiet=arguments.quiet))
     arguments.report.parent.mkdir(parents=True, exist_ok=True)
     arguments.report.write_text(json.dumps(report, indent=1, ensure_ascii=False))
     print(show(report))
