@@ -20,4 +20,5 @@ async def test_no_read_is_older_than_an_acknowledged_write() -> None:
     report = await judge(Plan(READS, WRITES, seed, limit=SECONDS))
     assert not failed(report), show(report)
     assert report["enough"], show(report)
-    assert report["answered_by"].get("cache", 0) > READS / 100, "the cache was hardly used: nothing was shown"
+    kept = report["answered_by"].get("cache", 0) + report["answered_by"].get("copy", 0)
+    assert kept > READS / 50, "the cache was hardly used: nothing was shown"

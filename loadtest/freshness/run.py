@@ -118,7 +118,7 @@ def _report(
         "facts_judged": verdict.reads,  # a record shows its item, its lot and its prefix
         "facts_not_judged": verdict.unjudged,
         "acknowledged_writes": verdict.writes,
-        "writes_of_unknown_outcome": verdict.unknown,
+        "writes_not_acknowledged": verdict.unknown,
         "enough": world.reads >= plan.reads and verdict.writes >= plan.writes,
         "answers": dict(sorted(world.statuses.items())),
         "answered_by": {tier: int(count) for tier, count in sorted(tiers.items())},
