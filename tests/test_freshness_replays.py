@@ -55,7 +55,7 @@ def ndjson(body: list[dict[str, Any]]) -> bytes:
 
 
 def chunk(address: str, key: str, body: bytes) -> bytes:
-    return request("PUT", address, body, key).replace(b"application/json", b"application/x-ndjson")
+    return request("PUT", address, body, key, kind="application/x-ndjson")
 
 
 async def test_a_registration_sent_again(pair: Pair) -> None:

@@ -203,6 +203,20 @@ def record_of_serial(handle: str, state: Register) -> Target:
     return Target(request("GET", f"/{handle}"), observe)
 
 
+def presence_of(handle: str, state: Register) -> Target:
+    """Whether there is such a handle."""
+
+    def observe(reply: Reply) -> Shown:
+        document = _document(reply, handle)
+        if reply.status == 200:
+            return [(state, one("there"))]
+        if document.get("code") == "handle_not_found":
+            return [(state, one("absent"))]
+        raise Wrong(f"{handle}: {reply.status} {document.get('code')}")
+
+    return Target(request("GET", f"/{handle}"), observe)
+
+
 def use_of_key(key: str, state: Register, handle: str) -> Target:
     """A look-up that a key is shown with."""
 

@@ -113,12 +113,14 @@ class Client:
             self._stream.transport.abort()
 
 
-def request(method: str, path: str, body: bytes = b"", key: str = "", **headers: str) -> bytes:
-    """A request as bytes; `if_match="x"` becomes the header If-Match."""
+def request(
+    method: str, path: str, body: bytes = b"", key: str = "", kind: str = "application/json", **headers: str
+) -> bytes:
+    """A request as bytes; `kind` is the body's type, `if_match="x"` becomes the header If-Match."""
     lines = [f"{method} {path} HTTP/1.1", "Host: node.test"]
     if key:
         lines.append(f"Authorization: Bearer {key}")
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     if body or method in ("POST", "PUT", "PATCH"):
-        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+        lines += [f"Content-Type: {kind}", f"Content-Length: {len(body)}"]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body

@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from loadtest.freshness import writers
+from loadtest.freshness import bulk, writers
 from loadtest.freshness.cluster import Cluster, Worker
 from loadtest.freshness.history import History
 from loadtest.freshness.subjects import Prefix, Target, Wrong, record_of, record_of_lot, values_of
@@ -51,7 +51,10 @@ async def run(world: World, plan: Plan) -> None:
     workers = world.cluster.workers
     tasks = [asyncio.create_task(_read(world, workers[n % len(workers)], popular)) for n in range(plan.readers)]
     tasks += [asyncio.create_task(_write(world, popular)) for _ in range(plan.writers)]
-    tasks += [asyncio.create_task(_others(world, step)) for step in (_change_lots, _serials, _keys, _prefixes)]
+    tasks += [
+        asyncio.create_task(_others(world, step))
+        for step in (_change_lots, _serials, _keys, _prefixes, bulk.register_many)
+    ]
     tasks.append(asyncio.create_task(_count(world)))
     end = asyncio.get_running_loop().time() + plan.limit
     try:

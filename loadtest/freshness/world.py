@@ -34,7 +34,7 @@ class World:
     lots: list[Lot] = field(default_factory=list)
     slots: list[Slot] = field(default_factory=list)
     prefixes: dict[str, Prefix] = field(default_factory=dict)  # also those to come
-    specials: deque[Target] = field(default_factory=lambda: deque(maxlen=60))
+    specials: deque[Target] = field(default_factory=lambda: deque(maxlen=120))
     operator: str = ""
     statuses: Counter[str] = field(default_factory=Counter)
     reads: int = 0
