@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-kill lint bench bench-bulk bench-scan bench-codec fuzz sanitize loadtest vendor clean
+.PHONY: help run test test-kill lint bench bench-bulk bench-scan bench-codec fuzz sanitize loadtest freshness slow-clients vendor clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -60,6 +60,17 @@ loadtest: $(STAMP) ## Locust for a minute against a node of its own; reports/loa
 
 vendor: $(STAMP) ## fetch through npm what the tests use of it; VENDOR="axe-core=4.14.0" for another version
 	$(BIN)/python tests/vendor_refresh.py $(VENDOR)
+
+READS ?= 1000000
+WRITES ?= 50000
+SEED ?= 0
+WORKERS ?= 3
+MUTANT ?=
+freshness: $(STAMP) ## READS (1,000,000) and WRITES (50,000) under a nemesis: none older than acknowledged; MUTANT=fence must fail
+	$(BIN)/python -m loadtest.freshness.run --reads $(READS) --writes $(WRITES) --seed $(SEED) --workers $(WORKERS) $(if $(MUTANT),--mutant $(MUTANT))
+
+slow-clients: $(STAMP) ## p99 of honest requests without and with 2,000 slow or half-open connections
+	$(BIN)/python -m loadtest.slow_clients
 
 clean: ## remove what was built; the data in .data stays
 	rm -rf $(VENV) build *.egg-info handle_codec/*.so handle_codec/_speed.c reports .mypy_cache .ruff_cache .pytest_cache

@@ -26,7 +26,7 @@ _LEASE_MS = 3_000  # a fill that takes longer is dropped
 _ANNOUNCE_MS = 30_000  # longer than any transaction may take (statement_timeout); lapses if the writer died
 _PACK = 1_000  # keys of one UNLINK: 1 ms of Valkey's one thread
 _FAILURES, _PAUSE = 5, 1.0  # so many in a row, and reads leave Valkey alone for so many seconds
-_AWAY = (RedisError, OSError, asyncio.TimeoutError)
+_AWAY = (RedisError, OSError, asyncio.TimeoutError, RuntimeError)  # the last: uvloop, of a connection just reset
 
 # KEYS: lease keys, then generation keys; ARGV: token, lease ms, number of lease keys, a new generation. For each lease
 # key 1 where it was granted, then for each prefix its generation, made where there is none: an evicted one must not

@@ -14,6 +14,7 @@ from node.imports import missing, own_import, settle, slots, state, stored
 from node.model import Identity
 from node.runtime import Connection, Node
 from node.store import imports as store
+from node.store import prefixes
 from node.writing import Change, change
 
 
@@ -40,6 +41,9 @@ async def commit(node: Node, identity: Identity, import_id: str, body: bytes) ->
         if len(arrived) > form.chunks:
             raise ImportIncomplete.of(missing=f"— {len(arrived)} > {form.chunks}", id=import_id)
         if own["committed_at"] is not None:
+            if own["atomic"]:  # who stored its rows may have died before it was safe to say so
+                assert identity.registrant_id is not None
+                doing.grown += [p.prefix for p in await prefixes.of_registrant(doing.conn, identity.registrant_id)]
             return
         if own["atomic"] and not own["check_only"]:
             for number in arrived:

@@ -134,6 +134,8 @@ async def put_chunk(
 
         async def work(doing: Change) -> dict[str, Any]:
             if not await store.claim(doing.conn, import_id, number, digest, keep):
+                if chunk is not None and not found["check_only"]:
+                    doing.grown += chunk.prefixes()  # who stored it may have died before it was safe to say so
                 old = await store.chunk(doing.conn, import_id, number)
                 return await _as_before(doing.conn, import_id, old, digest)
             # Read after the claim: its foreign key holds the import, so that :commit has been or has to wait.
