@@ -54,6 +54,7 @@ async def test_lease_an_overtaken_reader_cannot_put_back_what_it_read(pair: Pair
             break
     await pair.read(pair.b, handle)  # B answers before it fills: what it asks Valkey next comes after
     await pair.read(pair.b, handle)
+    await pair.read(pair.a, handle)  # A asks Valkey from its second time on
     assert await pair.read(pair.a, handle) == ("first" if pair.off else "second")
 
 
