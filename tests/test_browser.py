@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -201,12 +202,17 @@ async def test_nothing_moves_while_it_loads(browser: Browser, site: Site) -> Non
             assert await page.evaluate("window.moved") == 0
 
 
+def counted(text: str) -> str:
+    """The text without how often it was scanned: each opening is a scan."""
+    return re.sub(r"(扫码) [0-9]+ (次)", r"\1 \2", text)
+
+
 async def test_complete_without_scripts(browser: Browser, site: Site) -> None:
     address = site.address("pear", "zh")
     async with opened(browser, address) as page:
-        with_scripts = await page.inner_text("body")
+        with_scripts = counted(await page.inner_text("body"))
     async with opened(browser, address, java_script_enabled=False) as page:
-        assert await page.locator("body").inner_text() == with_scripts
+        assert counted(await page.locator("body").inner_text()) == with_scripts
 
 
 async def test_by_keyboard(browser: Browser, site: Site) -> None:
