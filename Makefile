@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-kill lint bench bench-bulk bench-scan bench-codec fuzz sanitize loadtest freshness slow-clients vendor clean
+.PHONY: help run test test-kill lint bench bench-bulk bench-resolve bench-scan bench-codec fuzz sanitize loadtest freshness slow-clients vendor clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ bench-bulk: $(STAMP) ## a season of ROWS (5,000,000) items over REST beside a pl
 
 bench-scan: $(STAMP) ## pages with their claimed scans beside the baseline, and a storm of 100,000 scans counted
 	$(BIN)/python -m loadtest.bench_scan
+
+bench-resolve: $(STAMP) ## resolving over ROWS (5,000,000) items beside the baseline and a bare responder; needs wrk
+	$(BIN)/python -m loadtest.bench_resolve --rows $(ROWS)
 
 bench-codec: $(STAMP) ## the compiled codec beside the pure one and biip
 	$(BIN)/python -m loadtest.bench_codec
