@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-kill lint bench bench-bulk bench-resolve bench-scan bench-codec fuzz sanitize loadtest freshness slow-clients vendor clean
+.PHONY: help run test test-kill lint bench bench-bulk bench-resolve bench-scan bench-codec fuzz hammer sanitize loadtest freshness slow-clients vendor clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -53,6 +53,10 @@ SECONDS_EACH ?= 60
 fuzz: $(STAMP) ## fuzz the codec, SECONDS_EACH (60) for each of its eight targets
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=3.0' # wheels for CPython on Linux
 	$(BIN)/python tests/fuzz_codec.py --seconds $(SECONDS_EACH)
+
+INPUTS ?= 10000000
+hammer: $(STAMP) ## INPUTS (10,000,000) mutated inputs through the fuzzer's targets at full speed, twins compared
+	$(BIN)/python tests/hammer_codec.py --inputs $(INPUTS)
 
 sanitize: $(STAMP) ## the codec's tests with gcc's address and undefined-behaviour sanitizers
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'cython>=3.1' 'setuptools>=77'
