@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import handle_codec
 from node import catalogue, logs, metrics, polling
 from node.config import Settings
-from node.errors import BadRequest, NodeError, NotFound
+from node.errors import BadRequest, HeadTooLarge, NodeError, NotFound
 from node.http import events, handles, health, home, imports, lots, onboarding, problems
 from node.http.answers import request_id
 from node.http.requests import MAX_HEADERS
@@ -138,9 +138,7 @@ class Guard:
 
         try:
             if sum(len(k) + len(v) for k, v in scope["headers"]) > MAX_HEADERS:
-                refusal = problems.response(BadRequest.of(reason="headers over 16 KiB", reason_zh="请求头超过 16 KiB"))
-                refusal.status_code = 431
-                await refusal(scope, receive, observed)
+                await problems.response(HeadTooLarge.of())(scope, receive, observed)
             else:
                 await self._app(scope, receive, observed)
         except Exception:

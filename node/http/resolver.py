@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from node import catalogue, metrics
 from node.config import Settings
-from node.errors import BadRequest, NodeError
+from node.errors import HeadTooLarge, NodeError
 from node.http import answers, owners, pages
 from node.http.answers import Answer
 from node.http.copies import Copies
@@ -78,7 +78,7 @@ class FrontDoor:
                 self.copies.put(target, answer, view, found.started)
         except NodeError as error:
             result, answer = error.code, self._refusal(target, error, page=False)
-        except Exception:
+        except (Exception, asyncio.CancelledError):  # nobody cancels the future but a node that is closed
             _log.exception("resolution failed")
             result, answer = "internal", self._refusal(target, NodeError(), page=False)
         metrics.resolved.count(result, source)
@@ -98,7 +98,7 @@ class FrontDoor:
         result, source = "hit", "none"
         try:
             if sum(len(k) + len(v) for k, v in scope["headers"]) > MAX_HEADERS:
-                raise BadRequest.of(reason="headers over 16 KiB", reason_zh="请求头超过 16 KiB")
+                raise HeadTooLarge.of()
             answer, source = await self._resolved(scope, headers, page)
         except NodeError as error:
             result = error.code
