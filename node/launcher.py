@@ -14,7 +14,6 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from node.config import ConfigError, Settings
-from node.http.protocol import Protocol
 
 _BACKLOG = 2048
 _GRACE = 20  # s for requests under way at shutdown
@@ -103,7 +102,8 @@ def serve(
         factory=True,
         workers=workers,
         loop="uvloop",
-        http=Protocol,
+        # By name: imported here, prometheus_client would take a single worker's counters for those of one process.
+        http="node.http.protocol:Protocol",  # type: ignore[arg-type]
         ws="none",
         access_log=False,
         log_config=None,

@@ -86,7 +86,7 @@ async def reads_held(url: str) -> AsyncIterator[asyncpg.Connection[Any]]:
 
 async def until_a_read_waits(conn: asyncpg.Connection[Any]) -> None:
     async with asyncio.timeout(PATIENCE):
-        while not await conn.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110
+        while not await conn.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
             await asyncio.sleep(0.01)
 
 
@@ -179,11 +179,10 @@ async def test_what_is_broken_is_refused_after_what_came_before(node_there: Serv
 
 async def test_a_client_that_leaves_takes_nothing_with_it(node_there: Served) -> None:
     prefix = node_there.firm.prefix
-    async with reads_held(node_there.url) as conn:
-        async with wire(node_there.port) as there:
-            await there.send(get(f"/{prefix}/C-4") + get(f"/{prefix}/C-5"))
-            await until_a_read_waits(conn)
-            there.writer.transport.abort()
+    async with reads_held(node_there.url) as conn, wire(node_there.port) as there:
+        await there.send(get(f"/{prefix}/C-4") + get(f"/{prefix}/C-5"))
+        await until_a_read_waits(conn)
+        there.writer.transport.abort()
     async with wire(node_there.port) as there:
         assert (await there.ask(get(f"/{prefix}/C-4"))).status == 200
 
