@@ -154,8 +154,10 @@ class Connection(HttpToolsProtocol):
             if self.pipeline:
                 self.pipeline.popleft()  # never begun, and never will be
                 self._refusal = answer
-            elif cycle.response_started:  # half an answer can but break off, and a whole one has been given
-                self.transport.close()
+            elif cycle.response_complete:
+                self._linger()
+            elif cycle.response_started:
+                self.transport.close()  # half an answer can but break off
             else:
                 self._say_last(answer)
         elif self.done():
@@ -166,9 +168,12 @@ class Connection(HttpToolsProtocol):
     def _say_last(self, answer: Answer) -> None:
         if not self.transport.is_closing():
             self.send(answer, _CLOSE)
-            self.transport.write_eof()
-            self.flow.resume_reading()
-            self._since = self.loop.time()
+            self._linger()
+
+    def _linger(self) -> None:
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self._since = self.loop.time()
 
     def send(self, answer: Answer, extra: bytes = b"") -> None:
         """Head and body in one write, as uvicorn would have them; `extra`: lines for the end of the head."""
