@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-kill lint bench bench-bulk bench-codec fuzz sanitize loadtest clean
+.PHONY: help run test test-kill lint bench bench-bulk bench-slow bench-codec fuzz sanitize loadtest clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ bench: $(STAMP) ## the node beside the baseline, as ratios
 ROWS ?= 5000000
 bench-bulk: $(STAMP) ## a season of ROWS (5,000,000) items over REST beside a plain COPY of the same rows
 	$(BIN)/python -m loadtest.bench_bulk --rows $(ROWS)
+
+bench-slow: $(STAMP) ## p99 of honest clients with and without 2,000 slow connections
+	$(BIN)/python -m loadtest.slow_clients
 
 bench-codec: $(STAMP) ## the compiled codec beside the pure one and biip
 	$(BIN)/python -m loadtest.bench_codec

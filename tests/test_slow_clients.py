@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-import pytest
 from wire import PATIENCE, Wire, get, wire
 
 from node.embedded_process import free_port
@@ -30,22 +29,26 @@ async def closes(connection: Wire) -> bytes:
     return said
 
 
-@pytest.mark.parametrize(
-    ("name", "sent"),
-    [
-        ("nothing", b""),
-        ("empty lines", b"\r\n\r\n"),
-        ("half a head", b"GET / HTTP/1.1\r\nHost: x\r\nX-"),
-        ("half a body", get("/api/v1/handles", "Content-Length: 100", method="POST") + b"half"),
-        ("half a chunk", get("/api/v1/handles", "Transfer-Encoding: chunked", method="POST") + b"9\r\nhalf"),
-        ("half a body nobody reads", get("/health/live", "Content-Length: 100") + b"half"),
-        ("one and a half", get("/88.999.9/x") + get("/88.999.9/y")[:-5]),
-    ],
-)
-async def test_who_stops_is_cut_off(make_serve: Any, name: str, sent: bytes) -> None:
-    async with hasty(make_serve) as port, wire(port) as there:
-        await there.send(sent)
-        await closes(there)
+STOPPED = {
+    "nothing": b"",
+    "empty lines": b"\r\n\r\n",
+    "half a head": b"GET / HTTP/1.1\r\nHost: x\r\nX-",
+    "half a body": get("/api/v1/handles", "Content-Length: 100", method="POST") + b"half",
+    "half a chunk": get("/api/v1/handles", "Transfer-Encoding: chunked", method="POST") + b"9\r\nhalf",
+    "half a body nobody reads": get("/health/live", "Content-Length: 100") + b"half",
+    "one and a half": get("/88.999.9/x") + get("/88.999.9/y")[:-5],
+}
+
+
+async def test_who_stops_is_cut_off(make_serve: Any) -> None:
+    async def stops(port: int, sent: bytes) -> None:
+        async with wire(port) as there:
+            await there.send(sent)
+            await closes(there)
+
+    async with hasty(make_serve) as port:
+        ended = await asyncio.gather(*(stops(port, sent) for sent in STOPPED.values()), return_exceptions=True)
+    assert dict(zip(STOPPED, ended, strict=True)) == dict.fromkeys(STOPPED)
 
 
 async def test_who_drips_a_head_is_cut_off(make_serve: Any) -> None:
@@ -62,12 +65,12 @@ async def test_who_drips_a_head_is_cut_off(make_serve: Any) -> None:
 async def test_who_takes_nothing_is_cut_off(make_serve: Any) -> None:
     """Answers pile up in the server until it stops reading; its write buffer does not move any more."""
     async with hasty(make_serve) as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
         lost = asyncio.get_running_loop().create_future()
         request = get("/api/openapi.json") * 100
         async with asyncio.timeout(PATIENCE):
             try:
-                while True:  # nobody reads `reader`, so asyncio stops at a few bytes
+                while True:  # nobody reads what comes, so asyncio stops at a few bytes
                     writer.write(request)
                     await writer.drain()
             except ConnectionError:
