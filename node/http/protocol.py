@@ -63,8 +63,15 @@ class Protocol(Connection):
         self._target = b""  # of the last message, where it was a plain request
 
     def _quiet(self) -> bool:
-        """No request is under way, and the client reads what it is sent."""
-        return not self._in_message and not self._refused and self._idle_before()
+        """No request is under way, and the client reads what it is sent. In one piece: each hot answer asks."""
+        cycle = self.cycle
+        return (
+            not self._in_message
+            and not self._refused
+            and (cycle is None or cycle.response_complete)
+            and not self.pipeline
+            and not self.flow.write_paused
+        )
 
     def _idle_before(self) -> bool:
         """Nothing earlier of this connection waits for its answer, and the client reads what it is sent."""
