@@ -18,7 +18,7 @@ import handle_codec
 from node import catalogue, deliveries, logs, metrics, observing, polling
 from node.config import Settings
 from node.counting import Counting
-from node.errors import BadRequest, NodeError, NotFound
+from node.errors import BadRequest, HeadTooLarge, NodeError, NotFound
 from node.http import (
     alarms,
     events,
@@ -164,9 +164,7 @@ class Guard:
 
         try:
             if sum(len(k) + len(v) for k, v in scope["headers"]) > MAX_HEADERS:
-                refusal = problems.response(BadRequest.of(reason="headers over 16 KiB", reason_zh="请求头超过 16 KiB"))
-                refusal.status_code = 431
-                await refusal(scope, receive, observed)
+                await problems.response(HeadTooLarge.of())(scope, receive, observed)
             else:
                 await self._app(scope, receive, observed)
         except Exception:

@@ -57,6 +57,11 @@ class BadRequest(NodeError):
     zh, en = "请求无效：{reason_zh}", "Bad request: {reason}"
 
 
+class HeadTooLarge(NodeError):
+    code, response_code, kind = "head_too_large", 4, "head_too_large"
+    zh, en = "请求头超过上限 16 KiB", "The headers are over their limit of 16 KiB"
+
+
 class BrokenBody(NodeError):
     code, response_code, kind = "broken_body", 4, "bad_request"
     zh, en = "请求体无法解析：{reason}", "The body cannot be read: {reason}"

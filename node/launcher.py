@@ -102,7 +102,8 @@ def serve(
         factory=True,
         workers=workers,
         loop="uvloop",
-        http="node.http.protocol:Protocol",  # by name: its imports must come after the metrics directory
+        # By name: imported here, prometheus_client would take a single worker's counters for those of one process.
+        http="node.http.protocol:Protocol",
         ws="none",
         access_log=False,
         log_config=None,

@@ -23,6 +23,7 @@ STATUS = {
     "unprocessable": 422,
     "precondition_required": 428,
     "too_many": 429,
+    "head_too_large": 431,
     "internal": 500,
     "unavailable": 503,
 }

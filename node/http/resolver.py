@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from node import catalogue, metrics, suspicions
 from node.config import Settings
-from node.errors import BadRequest, ForgedHandle, HandleNotFound, NodeError
+from node.errors import ForgedHandle, HandleNotFound, HeadTooLarge, NodeError
 from node.http import answers, owners, pages, refusals, scan_pages
 from node.http.answers import Answer
 from node.http.copies import Copies, Copy
@@ -88,7 +88,7 @@ class FrontDoor:
                 self.copies.put(target, answer, view, found.started)
         except NodeError as error:
             refused, answer = error, self._refusal(target, error, None)
-        except Exception:
+        except (Exception, asyncio.CancelledError):  # nobody cancels the future but a node that is closed
             _log.exception("resolution failed")
             refused = NodeError()
             answer = self._refusal(target, refused, None)
@@ -128,7 +128,7 @@ class FrontDoor:
         source, handle = "none", ""
         try:
             if sum(len(k) + len(v) for k, v in scope["headers"]) > MAX_HEADERS:
-                raise BadRequest.of(reason="headers over 16 KiB", reason_zh="请求头超过 16 KiB")
+                raise HeadTooLarge.of()
             handle = decoded_path(target, "/api/handles/" if target.startswith(_API) else "/")
             query = query_of(scope["query_string"])
             if reader is not None and query.get("lang", [""])[0] in LANGUAGES:

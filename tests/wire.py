@@ -1,0 +1,74 @@
+"""HTTP/1.1 byte by byte: what goes over a socket, and what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+PATIENCE = 60  # s; a slow machine is not a fault
+
+
+@dataclass
+class Said:
+    """One answer; `first` is its status line."""
+
+    first: bytes
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+    @property
+    def status(self) -> int:
+        return int(self.first.split()[1])
+
+    @property
+    def constant(self) -> tuple[bytes, list[tuple[bytes, bytes]], bytes]:
+        """All of it but what differs from answer to answer: the values of date and x-request-id."""
+        changing = (b"date", b"x-request-id")
+        return self.first, [(n, b"" if n in changing else v) for n, v in self.headers], self.body
+
+    def header(self, name: bytes) -> bytes | None:
+        return dict(self.headers).get(name)
+
+
+class Wire:
+    """A connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def answer(self, *, head: bool = False) -> Said:
+        """The next answer, whole; `head`: to HEAD."""
+        return await asyncio.wait_for(self._answer(head), PATIENCE)
+
+    async def _answer(self, head: bool) -> Said:
+        first, *lines = (await self.reader.readuntil(b"\r\n\r\n"))[:-4].split(b"\r\n")
+        headers = [(n, v) for n, _, v in (line.partition(b": ") for line in lines)]
+        length = int(dict(headers).get(b"content-length", b"0"))
+        return Said(first, headers, b"" if head else await self.reader.readexactly(length))
+
+    async def ask(self, data: bytes) -> Said:
+        await self.send(data)
+        return await self.answer()
+
+    async def rest(self) -> bytes:
+        """What comes until the server closes."""
+        return await asyncio.wait_for(self.reader.read(), PATIENCE)
+
+
+@asynccontextmanager
+async def wire(port: int) -> AsyncIterator[Wire]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**22)
+    try:
+        yield Wire(reader, writer)
+    finally:
+        writer.close()
+
+
+def get(target: str, *lines: str, method: str = "GET", version: str = "1.1") -> bytes:
+    return "\r\n".join([f"{method} {target} HTTP/{version}", "Host: node", *lines, "", ""]).encode()
