@@ -101,6 +101,10 @@ class Reads:
     async def _from_store(self, asks: list[Ask]) -> None:
         node, fence = self._node, self._node.fence
         epoch, turn = fence.epoch, fence.turn
+        for (
+            ask
+        ) in asks:  # what its caller knew of the prefix may have moved while it waited; known in this turn is right
+            ask.prefix = fence.prefixes.get(ask.prefix.prefix, ask.prefix)
         token, generations = await self._leases(epoch, asks)
         async with asyncio.timeout(_SLOW), reading(node) as conn:
             rows = await find_each(node, conn, asks, self._lots)
