@@ -106,6 +106,9 @@ class Reads:
     async def _from_store(self, asks: list[Ask]) -> None:
         node, fence = self._node, self._node.fence
         epoch, turn = fence.epoch, fence.turn
+        # What callers knew of their prefixes may have moved while they waited; what is known in this turn is right.
+        for ask in asks:
+            ask.prefix = fence.prefixes.get(ask.prefix.prefix, ask.prefix)
         token, generations = await self._leases(epoch, asks)
         async with asyncio.timeout(_SLOW), reading(node) as conn:
             rows = await find_each(node, conn, asks, self._lots)

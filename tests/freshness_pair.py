@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import redis.asyncio as redis
 
 from loadtest.freshness.cluster import Cluster, Worker, servers_of, workers_of
 from loadtest.freshness.wire import Client, request
@@ -68,6 +69,14 @@ class Pair:
         status, document = await self.ask(worker, "GET", f"/{handle}")
         assert status == 200, document
         return str(document["values"][0]["data"]["value"].rpartition("/")[2])
+
+    async def in_valkey(self, handle: str) -> bool:
+        """Whether an entry of it is there, of whatever epoch."""
+        valkey = redis.Redis.from_url(self.cluster.servers.redis_url)
+        try:
+            return bool([key async for key in valkey.scan_iter(match=f"*:r:{handle}")])
+        finally:
+            await valkey.aclose()
 
     async def keep(self, handle: str) -> None:
         """It is kept in Valkey, and B answers it from there: a second miss admits it."""

@@ -9,7 +9,6 @@ from typing import Any
 
 import orjson
 import pytest
-import redis.asyncio as redis
 from freshness_pair import Pair, pair_of, servers
 
 from loadtest.freshness.proxy import Way
@@ -24,12 +23,10 @@ async def pair() -> AsyncIterator[Pair]:
 
 async def kept_as_absent(pair: Pair, handle: str) -> None:
     """B keeps it in Valkey as "no such handle"."""
-    valkey = redis.Redis.from_url(pair.cluster.servers.redis_url)
     async with asyncio.timeout(30):
-        while not [key async for key in valkey.scan_iter(match=f"*:r:{handle}")]:
+        while not await pair.in_valkey(handle):
             status, _ = await pair.ask(pair.b, "GET", f"/{handle}")
             assert status == 404
-    await valkey.aclose()
 
 
 async def replayed(pair: Pair, handle: str, held: bytes, message: bytes) -> None:

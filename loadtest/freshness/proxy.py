@@ -46,8 +46,11 @@ class Caught:
     marker: bytes
     seen: asyncio.Event = field(default_factory=asyncio.Event)
     flow: _Flow | None = None
+    released: bool = False
 
     def release(self) -> None:
+        """Let it go; what has not come yet will pass."""
+        self.released = True
         if self.flow is not None:
             self.flow.held = False
             self.flow.run()
@@ -189,6 +192,7 @@ class Link:
             pipe.abort()
 
     def look(self, flow: _Flow, data: bytes | None) -> None:
+        self._catches = [caught for caught in self._catches if not caught.released]
         for caught in self._catches if data else ():
             if caught.way is flow.way and caught.marker in data:  # type: ignore[operator]
                 caught.flow, flow.held = flow, True

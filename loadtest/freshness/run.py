@@ -43,7 +43,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="0: a fresh one, printed")
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4 * 3600.0, help="at the most")
-    parser.add_argument("--mutant", default="", help=f"switch off: {', '.join(MUTANTS)}, or several with commas")
+    parser.add_argument("--mutant", default="", help=f"switch off: {', '.join(MUTANTS)} (this one breaks no promise)")
     parser.add_argument("--calm", action="store_true", help="without the nemesis")
     parser.add_argument("--quiet", action="store_true", help="no line every half a minute")
     parser.add_argument("--report", type=Path, default=Path("reports/freshness.json"))
