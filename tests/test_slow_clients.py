@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -76,7 +76,8 @@ async def test_who_takes_nothing_is_cut_off(make_serve: Any) -> None:
             except ConnectionError:
                 lost.set_result(None)
         assert lost.done()
-        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 async def test_an_upload_with_slow_steady_progress_is_not_cut(make_serve: Any, client: Any, firm: Any) -> None:
