@@ -318,7 +318,7 @@ async def test_a_change_is_seen_at_once_by_all_workers(make_serve: Any, client: 
     made = await client.post("/api/v1/handles", json={"handle": f"{firm.prefix}/CH"}, headers=firm.headers)
     assert made.status_code == 201
     port = free_port(0)
-    async with make_serve(port, workers=2) as there:
+    async with make_serve(port, workers=2, FENCE_TIMEOUT="10") as there:  # at the start of two, on a busy machine
         wires = [(w, await w.__aenter__()) for w in (wire(port) for _ in range(8))]  # some to each worker
         for version in range(1, 51):
             for _, each in wires:

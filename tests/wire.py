@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 PATIENCE = 60  # s; a slow machine is not a fault
@@ -67,7 +67,9 @@ async def wire(port: int) -> AsyncIterator[Wire]:
     try:
         yield Wire(reader, writer)
     finally:
-        writer.close()
+        writer.transport.abort()
+        with suppress(OSError):
+            await writer.wait_closed()
 
 
 def get(target: str, *lines: str, method: str = "GET", version: str = "1.1") -> bytes:
