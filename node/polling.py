@@ -12,6 +12,7 @@ from node.store import fence as store
 
 _PROBES = 3  # good ones in a row, a second apart, before the cache is opened again
 _ATTEMPTS = 3
+_FIRST = 10.0  # s: a worker that starts has a connection to make, beside others that start, and nobody waits for it yet
 _log = logging.getLogger(__name__)
 
 
@@ -25,10 +26,10 @@ async def ensure(node: Node) -> None:
         raise Unavailable.of(what="PostgreSQL", retry_after=1)
 
 
-async def _joined_poll(node: Node) -> None:
-    """One reading at a time: who comes meanwhile waits for the same."""
+async def _joined_poll(node: Node, limit: float | None = None) -> None:
+    """One reading at a time: who comes meanwhile waits for the same. `limit` s, FENCE_TIMEOUT where none is given."""
     if node.poll is None:
-        node.poll = asyncio.ensure_future(_poll(node))
+        node.poll = asyncio.ensure_future(_poll(node, limit or node.settings.fence_timeout))
         node.poll.add_done_callback(lambda done: _finished(node, done))
     await asyncio.shield(node.poll)
 
@@ -39,10 +40,10 @@ def _finished(node: Node, done: asyncio.Future[None]) -> None:
         done.exception()  # looked at: nobody may be waiting any more
 
 
-async def _poll(node: Node) -> None:
+async def _poll(node: Node, limit: float) -> None:
     fence = node.fence
     started = time.monotonic()
-    async with watching(node) as conn:
+    async with watching(node, limit) as conn:
         found = await store.poll(conn, fence.position, node.settings.cache_ttl)
     fence.apply(found, started)
     node.cache.expect(fence.server)
@@ -93,10 +94,10 @@ async def try_open(node: Node) -> bool:
 
 async def start(node: Node) -> None:
     """Read the fence for the first time, and open the cache where it is shut or belongs to another run of Valkey."""
-    await ensure(node)
+    await _joined_poll(node, _FIRST)
     if not node.fence.enabled or node.fence.server != await node.cache.probe():
         await try_open(node)
-        await _joined_poll(node)
+        await _joined_poll(node, _FIRST)
 
 
 async def watch_cache(node: Node, period: float = 1.0) -> None:

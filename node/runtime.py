@@ -167,11 +167,10 @@ async def reading(node: Node) -> AsyncIterator[ReadConnection]:
 
 
 @asynccontextmanager
-async def watching(node: Node) -> AsyncIterator[ReadConnection]:
+async def watching(node: Node, limit: float) -> AsyncIterator[ReadConnection]:
     """The worker's own connection for reading the fence; one reader at a time. Unavailable where it does not answer
-    within `fence_timeout` s; it is then made anew."""
+    within `limit` s; it is then made anew."""
     async with node.watching:
-        limit = node.settings.fence_timeout
         try:
             async with asyncio.timeout(limit):
                 if node.watcher is None or node.watcher.is_closed():
