@@ -44,9 +44,10 @@ bench-codec: $(STAMP) ## the compiled codec beside the pure one and biip
 	$(BIN)/python -m loadtest.bench_codec
 
 SECONDS_EACH ?= 60
+FUZZ_JOBS ?= 2
 fuzz: $(STAMP) ## fuzz the codec, SECONDS_EACH (60) for each of its eight targets
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=3.0' # wheels for CPython on Linux
-	$(BIN)/python tests/fuzz_codec.py --seconds $(SECONDS_EACH)
+	$(BIN)/python tests/fuzz_codec.py --seconds $(SECONDS_EACH) --jobs $(FUZZ_JOBS)
 
 sanitize: $(STAMP) ## the codec's tests with gcc's address and undefined-behaviour sanitizers
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'cython>=3.1' 'setuptools>=77'

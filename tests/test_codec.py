@@ -173,6 +173,13 @@ MENDED = [
     ("https://id.example.com/hdl/88.999.1/A", "88.999.1/A"),
     ("https://id.example.com/api/handles/88.999.1/A", "88.999.1/A"),
     ("https://id.example.com/?id=88.999.1%2FA", "88.999.1/A"),
+    ("hdl：８８．９９９．１／A", "88.999.1/A"),
+    ("]Q188.999.1/A\r\n", "88.999.1/A"),
+    ("]d1https://id.example.com/88.999.1/A", "88.999.1/A"),
+    ("https://id.example.com/88.999.1/A%20", "88.999.1/A"),
+    ("https://id.example.com/?id=88.999.1/A+", "88.999.1/A"),
+    ("https://id.example.com/?id=88.999.1/A&id=88.999.1/A", "88.999.1/A"),
+    ("https://id.example.com/?id=7&handle=88.999.1/A", "88.999.1/A"),
     ("https://id.example.com/query.html?x=1&handle=88.999.1/%E9%85%A5#top", "88.999.1/酥"),
 ]
 
@@ -192,6 +199,10 @@ def test_normalise_mends_what_people_type(codec: Any, text: str, mended: str) ->
         ("https://id.example.com/?id=%ff", "encoding"),
         ("https://id.example.com/?" + "a&" * 200, "encoding"),
         ("https://evil.example/?id=88.999.1/A", "foreign_host"),
+        ("https://user@id.example.com/88.999.1/A", "foreign_host"),
+        ("https://id.example.com:8000/88.999.1/A", "foreign_host"),
+        ("https://id.example.com/?id=88.999.1/A&id=88.999.1/B", "two_handles"),
+        ("]E388.999.1/A", "prefix_form"),
     ],
 )
 def test_normalise_refuses(codec: Any, text: str, code: str) -> None:
