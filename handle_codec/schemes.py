@@ -78,12 +78,7 @@ def _plain(text: str | bytes) -> str:
     digits go; not so in a handle or an address: there `normalise` mends the prefix and the suffix is exact."""
     if len(text) > MAX_INPUT:
         raise InvalidCode("input_length", MAX_INPUT)
-    if isinstance(text, bytes):
-        try:
-            text = text.decode()
-        except UnicodeDecodeError as error:
-            raise InvalidCode("not_utf8", len(text[: error.start].decode())) from None
-    plain = text.strip(_BLANKS)
+    plain = (_decoded(text) if isinstance(text, bytes) else text).strip(_BLANKS)
     if plain.startswith(_PLAIN_AIM):
         plain = plain[3:].strip(_BLANKS)
     if not plain:
@@ -94,6 +89,13 @@ def _plain(text: str | bytes) -> str:
     if folded.isascii() and not any(character in folded for character in "/ "):
         plain = folded
     return re.sub("[ -]", "", plain) if _SPACED_DIGITS.fullmatch(plain) else plain
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidCode("not_utf8", len(data[: error.start].decode())) from None
 
 
 def _likely(text: str, nsi: Hosts) -> Iterator[str]:

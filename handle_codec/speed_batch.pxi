@@ -53,7 +53,7 @@ cdef uint32_t look_closer(bytes line, bint issued, Py_ssize_t at, Py_ssize_t row
         text = decoded(line)
         prefix, _ = pure.parse_issued(text) if issued else pure.parse(text)
     except InvalidHandle as error:
-        errors.append((row, error.with_traceback(None)))  # a traceback would hold this frame, and that the list
+        errors.append((row, error.with_traceback(None)))  # see pure.parse_batch
         return 0xFFFFFFFFU
     return <uint32_t>(at + len(prefix))
 

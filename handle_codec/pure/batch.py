@@ -23,9 +23,8 @@ def parse_batch(buffer: bytes, issued: bool = False) -> Columns:
         try:
             slash = start + len(rule(decoded(buffer[start : min(end, start + MAX_LINE + 1)]))[0])
         except InvalidHandle as error:
-            errors.append(
-                (len(starts), error.with_traceback(None))
-            )  # a traceback would hold this frame, and that the list
+            # A traceback would hold this frame, and the frame the list of errors: a ring, and a kilobyte a row.
+            errors.append((len(starts), error.with_traceback(None)))
         starts.append(start)
         slashes.append(slash)
         ends.append(end)
