@@ -50,9 +50,10 @@ bench-codec: $(STAMP) ## the compiled codec beside the pure one and biip
 	$(BIN)/python -m loadtest.bench_codec
 
 SECONDS_EACH ?= 60
+FUZZ_JOBS ?= 2
 fuzz: $(STAMP) ## fuzz the codec, SECONDS_EACH (60) for each of its eight targets
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=3.0' # wheels for CPython on Linux
-	$(BIN)/python tests/fuzz_codec.py --seconds $(SECONDS_EACH)
+	$(BIN)/python tests/fuzz_codec.py --seconds $(SECONDS_EACH) --jobs $(FUZZ_JOBS)
 
 INPUTS ?= 10000000
 hammer: $(STAMP) ## INPUTS (10,000,000) mutated inputs through the fuzzer's targets at full speed, twins compared

@@ -7,17 +7,17 @@ from handle_codec.schemes import Candidate, recognise
 from handle_codec.serials import (
     FAMILIES,
     SerialKey,
-    fold_serial,
-    is_serial,
     with_check_character,
     without_check_character,
 )
 from handle_codec.twin import (
     IMPLEMENTATION,
+    fold_serial,
     gtin14,
     hash64,
     is_prefix,
     is_reserved,
+    is_serial,
     normalise,
     normalise_batch,
     parse,

@@ -1,10 +1,12 @@
 # The compiled functions have the specification's types and docstrings, which are stated once: there.
 from handle_codec.pure import copy_rows as copy_rows
 from handle_codec.pure import decode_rows as decode_rows
+from handle_codec.pure import fold_serial as fold_serial
 from handle_codec.pure import gtin14 as gtin14
 from handle_codec.pure import hash64 as hash64
 from handle_codec.pure import is_prefix as is_prefix
 from handle_codec.pure import is_reserved as is_reserved
+from handle_codec.pure import is_serial as is_serial
 from handle_codec.pure import mint_lines as mint_lines
 from handle_codec.pure import normalise as normalise
 from handle_codec.pure import normalise_batch as normalise_batch

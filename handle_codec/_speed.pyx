@@ -17,6 +17,7 @@ from handle_codec.columns import Columns as _Columns
 from handle_codec.columns import RowBatch as _RowBatch
 from handle_codec.columns import Unsure as _Unsure
 from handle_codec.errors import InvalidHandle
+from handle_codec.pure.batch import MAX_LINE as _MAX_LINE
 from handle_codec.pure.batch import decoded
 from handle_codec.pure import ff1 as _ff1
 from handle_codec.pure import gs1 as _gs1
@@ -30,6 +31,7 @@ cdef extern from "Python.h":
     object PyBytes_FromStringAndSize(const char*, Py_ssize_t)
     char* PyByteArray_AsString(object)
     object PyUnicode_FromStringAndSize(const char*, Py_ssize_t)
+    Py_ssize_t PyUnicode_GetLength(object)  # -1 with an exception: no text
     const char* PyUnicode_AsUTF8AndSize(object, Py_ssize_t*)  # NULL with an exception: a lone surrogate
     void PyErr_Clear()
 
@@ -41,9 +43,15 @@ cdef enum:
     SHARDS = 1024
 
 
-cdef const uint8_t* utf8(str text, Py_ssize_t* size) noexcept:
-    """The text's UTF-8, kept by the object itself; NULL for a lone surrogate."""
-    cdef const char* data = PyUnicode_AsUTF8AndSize(text, size)
+cdef const uint8_t* utf8(object text, Py_ssize_t* size) noexcept:
+    """The text's UTF-8, kept by the object itself; NULL for a lone surrogate, for what is longer than anything that
+    is read (its UTF-8 would be made in full), and for what is no text at all."""
+    cdef const char* data = NULL
+    cdef Py_ssize_t length = PyUnicode_GetLength(text)
+    if 0 <= length <= MAX_TEXT:
+        data = PyUnicode_AsUTF8AndSize(text, size)
+    elif length > MAX_TEXT:
+        return NULL
     if data == NULL:
         PyErr_Clear()
     return <const uint8_t*>data

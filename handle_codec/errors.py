@@ -15,6 +15,7 @@ _REASONS = {
     "not_issued": ("issued suffixes use 0-9 A-Z a-z . _ - only", "签发的后缀仅限 0-9 A-Z a-z . _ -"),
     "reserved": ("the suffix belongs to a reserved family", "后缀属于保留系列"),
     "foreign_host": ("an address of another host", "其他主机的地址"),
+    "two_handles": ("the address names two handles", "地址中含有两个不同的标识"),
     "encoding": ("the address is not percent-encoded UTF-8", "地址不是百分号编码的 UTF-8"),
     "not_utf8": ("the bytes are not UTF-8", "字节不是 UTF-8"),
     # GS1

@@ -15,7 +15,6 @@ from handle_codec.errors import InvalidCode, InvalidHandle
 from handle_codec.national import credit_code, did, drug_code, ecode, ma, vaa
 from handle_codec.packages import digital_link, elements
 from handle_codec.pure.gs1 import MAX_INPUT
-from handle_codec.serials import fold_serial, is_serial
 
 __all__ = ["SCHEMES", "Candidate", "Confidence", "recognise"]
 
@@ -26,6 +25,9 @@ _DOI = re.compile(r"10\.[0-9]{4,9}(?:\.[0-9]+)*")
 _OID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")
 _SPACED_DIGITS = re.compile(r"[0-9]+(?:[ -][0-9]+)+")
 _AIM = re.compile(r"\][A-Za-z][0-9A-Za-z]")
+# ISO/IEC 15424: EAN-13 and UPC-A, EAN-8, Code 128, Code 39, ITF, QR and Data Matrix, with data that are not GS1's. An
+# EAN with an add-on ("]E3") is not among them: its 18 digits are no SSCC.
+_PLAIN_AIM = ("]E0", "]E4", "]C0", "]A0", "]I0", "]I1", "]Q1", "]d1")
 _CONTROL = re.compile("[\x00-\x1c\x1e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff]")
 
 _CHINA_ARCS = ("1.2.156.", "2.16.156.")
@@ -43,7 +45,8 @@ def recognise(
 
     `scheme` (one of SCHEMES) asks for one alone and tells why it is not that. `hosts` are the node's own, in lower
     case: only their addresses are read as handles. `nsi` are the Ecode system identifiers that the node knows: without
-    them no bare digits are taken for Ecode. Raises InvalidCode (InvalidHandle for a handle) with position and reason.
+    them no bare digits are taken for Ecode. Raises InvalidCode (InvalidHandle for a handle) with position and reason;
+    positions are those in the text without blanks and AIM identifier, where they are taken off.
     """
     plain = _plain(text)
     if scheme is not None:
@@ -75,12 +78,9 @@ def _plain(text: str | bytes) -> str:
     digits go; not so in a handle or an address: there `normalise` mends the prefix and the suffix is exact."""
     if len(text) > MAX_INPUT:
         raise InvalidCode("input_length", MAX_INPUT)
-    if isinstance(text, bytes):
-        try:
-            text = text.decode()
-        except UnicodeDecodeError as error:
-            raise InvalidCode("not_utf8", error.start) from None
-    plain = text.strip(_BLANKS)
+    plain = (_decoded(text) if isinstance(text, bytes) else text).strip(_BLANKS)
+    if plain.startswith(_PLAIN_AIM):
+        plain = plain[3:].strip(_BLANKS)
     if not plain:
         raise InvalidCode("empty", 0)
     if wrong := _CONTROL.search(plain):
@@ -89,6 +89,13 @@ def _plain(text: str | bytes) -> str:
     if folded.isascii() and not any(character in folded for character in "/ "):
         plain = folded
     return re.sub("[ -]", "", plain) if _SPACED_DIGITS.fullmatch(plain) else plain
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidCode("not_utf8", len(data[: error.start].decode())) from None
 
 
 def _likely(text: str, nsi: Hosts) -> Iterator[str]:
@@ -101,6 +108,8 @@ def _likely(text: str, nsi: Hosts) -> Iterator[str]:
     elif lower.startswith("hdl:"):
         yield from ("handle", "foreign_handle")
     elif _NATIVE.match(text) or not text.isascii():
+        if ecode_nsi(text) in nsi:
+            yield "ecode"  # version 4 may hold any character
         yield from ("handle",) if text.startswith(_ISSUERS) else ("handle", "foreign_handle")
     elif lower.startswith("urn:oid:"):
         yield "oid"
@@ -153,9 +162,9 @@ def ecode_nsi(text: str) -> str:
 def _handle(text: str, hosts: Hosts) -> Candidate:
     handle = twin.normalise(text, hosts)
     prefix, suffix = twin.parse(handle)
-    parts = {"prefix": prefix, "suffix": fold_serial(suffix)}
+    parts = {"prefix": prefix, "suffix": twin.fold_serial(suffix)}
     level = Confidence.CERTAIN if prefix.startswith(_ISSUERS) else Confidence.LIKELY
-    unchecked = ("registration", "serial") if is_serial(suffix) else ("registration",)
+    unchecked = ("registration", "serial") if twin.is_serial(suffix) else ("registration",)
     return Candidate("handle", f"{prefix}/{parts['suffix']}", level, ("grammar",), unchecked, parts)
 
 

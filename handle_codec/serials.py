@@ -20,14 +20,13 @@ from stdnum.iso7064 import mod_37_36
 from handle_codec import twin
 from handle_codec.errors import InvalidCode
 from handle_codec.pure.ff1 import COUNTERS, SERIAL, Update, UpdateInto
+from handle_codec.pure.handles import MAX_INPUT
 
 __all__ = [
     "COUNTERS",
     "FAMILIES",
     "KEY_BYTES",
     "SerialKey",
-    "fold_serial",
-    "is_serial",
     "with_check_character",
     "without_check_character",
 ]
@@ -38,21 +37,7 @@ FAMILIES = {"V": ("aes", 1), "R": ("aes", 2), "Q": ("aes", 3), "E": ("sm4", 1), 
 KEY_BYTES = 16
 
 _CIPHERS = {"aes": algorithms.AES, "sm4": algorithms.SM4}
-_SHAPE = re.compile(f"[{''.join(FAMILIES)}{''.join(FAMILIES).lower()}][0-9A-TV-Za-tv-z]{{{SERIAL - 1}}}")
-_FOLDED = str.maketrans("OIL", "011")
 _NOT_UPPER = re.compile(r"[^0-9A-Z]")
-
-
-def is_serial(suffix: str) -> bool:
-    """Whether the suffix has the form of a minted serial, in any case and with O, I and L; says nothing of a key."""
-    return len(suffix) == SERIAL and _SHAPE.fullmatch(suffix) is not None
-
-
-def fold_serial(suffix: str) -> str:
-    """A suffix of the minted form in upper case with O, I, L as 0, 1, 1; any other suffix as it is."""
-    if not is_serial(suffix):
-        return suffix
-    return suffix.upper().translate(_FOLDED)
 
 
 @dataclass(slots=True, frozen=True)
@@ -111,13 +96,15 @@ def with_check_character(suffix: str) -> str:
 
     For suffixes that people invent and type. It finds slips, not forgers.
     """
-    _check_capitals(suffix)
+    _check_capitals(suffix, MAX_INPUT - 1)
     return suffix + mod_37_36.calc_check_digit(suffix)
 
 
 def without_check_character(text: str) -> str:
     """The suffix before the check character; raises InvalidCode where that is wrong."""
-    _check_capitals(text[:-1])
+    _check_capitals(text, MAX_INPUT)
+    if len(text) == 1:
+        raise InvalidCode("empty", 0)
     try:
         mod_37_36.validate(text)
     except ValidationError:
@@ -125,7 +112,9 @@ def without_check_character(text: str) -> str:
     return text[:-1]
 
 
-def _check_capitals(text: str) -> None:
+def _check_capitals(text: str, most: int) -> None:
+    if len(text) > most:
+        raise InvalidCode("input_length", most)
     if not text:
         raise InvalidCode("empty", 0)
     if wrong := _NOT_UPPER.search(text):

@@ -40,7 +40,9 @@ def parse_batch(bytes buffer, bint issued=False):
         start_of[row] = at
         end_of[row] = end - 1 if found != NULL and end > at and s[end - 1] == c'\r' else end
         slash = split_ascii(s + at, end_of[row] - at, issued)
-        slash_of[row] = at + slash if slash >= 0 else look_closer(buffer[at:end_of[row]], issued, at, row, errors)
+        slash_of[row] = at + slash if slash >= 0 else look_closer(
+            buffer[at:min(end_of[row], at + _MAX_LINE + 1)], issued, at, row, errors
+        )
         at = end + 1
     return _Columns(buffer, column(starts, "I"), column(slashes, "I"), column(ends, "I"), errors)
 
@@ -51,7 +53,7 @@ cdef uint32_t look_closer(bytes line, bint issued, Py_ssize_t at, Py_ssize_t row
         text = decoded(line)
         prefix, _ = pure.parse_issued(text) if issued else pure.parse(text)
     except InvalidHandle as error:
-        errors.append((row, error))
+        errors.append((row, error.with_traceback(None)))  # see pure.parse_batch
         return 0xFFFFFFFFU
     return <uint32_t>(at + len(prefix))
 
@@ -74,13 +76,18 @@ def shard_batch(columns, home, spread):
     cdef const uint32_t* end_of = <const uint32_t*>PyBytes_AsString(ends)
     cdef uint16_t* shard
     cdef uint64_t first, width
+    cdef uint32_t size = <uint32_t>PyBytes_Size(buffer)
     check_layout(home, spread)
+    if PyBytes_Size(slashes) != rows * 4 or PyBytes_Size(ends) != rows * 4:
+        raise ValueError("the columns are not of one length")
     first, width = home, spread
     made = PyBytes_FromStringAndSize(NULL, rows * 2)
     shard = <uint16_t*>PyBytes_AsString(made)
     for row in range(rows):
         if slash_of[row] == 0xFFFFFFFFU:
             shard[row] = 0xFFFF
+        elif slash_of[row] >= end_of[row] or end_of[row] > size:
+            raise ValueError(f"row {row} does not lie in the buffer")
         elif width == 1:
             shard[row] = <uint16_t>first
         else:

@@ -7,6 +7,7 @@ cdef enum:
 
 cdef uint8_t[32] ALPHABET
 cdef int8_t[256] VALUE
+cdef uint8_t[256] FAMILY
 
 
 def _fill_alphabet():
@@ -15,9 +16,41 @@ def _fill_alphabet():
         ALPHABET[i] = _ff1.ALPHABET[i]
     for i in range(256):
         VALUE[i] = _ff1.VALUES.get(chr(i), -1)
+        FAMILY[i] = i < 128 and chr(i).upper() in _ff1.LETTERS
 
 
 _fill_alphabet()
+
+
+cdef bint minted_form(const uint8_t* s, Py_ssize_t size) noexcept nogil:
+    """As pure.is_serial, of UTF-8: no byte of another character has a value."""
+    cdef Py_ssize_t i
+    if size != 14 or not FAMILY[s[0]]:
+        return False
+    for i in range(1, 14):
+        if VALUE[s[i]] < 0:
+            return False
+    return True
+
+
+def is_serial(suffix) -> bool:
+    cdef Py_ssize_t size
+    cdef const uint8_t* s = utf8(suffix, &size)
+    return minted_form(s, size) if s != NULL else pure.is_serial(suffix)
+
+
+def fold_serial(suffix):
+    cdef Py_ssize_t size
+    cdef const uint8_t* s = utf8(suffix, &size)
+    cdef char[14] folded
+    cdef int i
+    if s == NULL or not minted_form(s, size):
+        return pure.fold_serial(suffix) if s == NULL else suffix
+    folded[0] = s[0] & 0xDF
+    for i in range(1, 14):
+        folded[i] = ALPHABET[VALUE[s[i]]]
+    return PyUnicode_FromStringAndSize(folded, 14)
+
 
 cdef struct Halves:
     uint64_t a
@@ -144,7 +177,7 @@ cdef inline int64_t counter_in(const Halves* halves) noexcept nogil:
     return -1 if halves.a >> 5 else <int64_t>(halves.a << 35 | halves.b)
 
 
-def open_serial(update_into, bytes mask, str serial):
+def open_serial(update_into, bytes mask, serial):
     cdef Py_ssize_t size
     cdef const uint8_t* s = utf8(serial, &size)
     cdef Halves halves

@@ -155,7 +155,7 @@ cdef object pairs_of(const Element* elements, int count):
     return result
 
 
-def gtin14(str text):
+def gtin14(text):
     cdef Py_ssize_t size
     cdef const uint8_t* s = utf8(text, &size)
     cdef Element e
@@ -166,7 +166,7 @@ def gtin14(str text):
     return pure.gtin14(text)
 
 
-def parse_elements(str text):
+def parse_elements(text):
     cdef Py_ssize_t size
     cdef const uint8_t* s = utf8(text, &size)
     cdef Element[MOST_ELEMENTS] elements

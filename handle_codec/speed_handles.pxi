@@ -93,35 +93,35 @@ cdef bint folds_to(const uint8_t* p, const char* lower, Py_ssize_t size) noexcep
     return True
 
 
-def is_prefix(str text) -> bool:
+def is_prefix(text) -> bool:
     cdef Py_ssize_t size
     cdef const uint8_t* s = utf8(text, &size)
-    return s != NULL and prefix_end(s, size) == size
+    return prefix_end(s, size) == size if s != NULL else pure.is_prefix(text)
 
 
-cdef tuple halves_of(str text, Py_ssize_t slash, Py_ssize_t size):
+cdef tuple halves_of(object text, Py_ssize_t slash, Py_ssize_t size):
     return PyUnicode_Substring(text, 0, slash), PyUnicode_Substring(text, slash + 1, size)
 
 
-def parse(str text):
+def parse(text):
     cdef Py_ssize_t size
     cdef const uint8_t* s = utf8(text, &size)
     cdef Py_ssize_t slash = -1 if s == NULL else split_ascii(s, size, False)
     return pure.parse(text) if slash < 0 else halves_of(text, slash, size)
 
 
-def parse_issued(str text):
+def parse_issued(text):
     cdef Py_ssize_t size
     cdef const uint8_t* s = utf8(text, &size)
     cdef Py_ssize_t slash = -1 if s == NULL else split_ascii(s, size, True)
     return pure.parse_issued(text) if slash < 0 else halves_of(text, slash, size)
 
 
-def is_reserved(str prefix, str suffix) -> bool:
+def is_reserved(prefix, suffix) -> bool:
     return pure.is_reserved(prefix, suffix)
 
 
-def normalise(str text, frozenset hosts=frozenset()):
+def normalise(text, frozenset hosts=frozenset()):
     """What parses and has no blank behind it is as it should be; the rest is mended by the specification."""
     cdef Py_ssize_t size
     cdef const uint8_t* data = utf8(text, &size)

@@ -18,7 +18,7 @@ def _fill_addresses():
 _fill_addresses()
 
 
-def parse_digital_link(str text):
+def parse_digital_link(text):
     cdef Py_ssize_t size
     cdef const uint8_t* s = utf8(text, &size)
     cdef Element[MOST_ELEMENTS] elements

@@ -144,20 +144,6 @@ cdef bint names_template(const uint8_t* base, const Reading* row, const LotRow* 
     return False
 
 
-cdef bint looks_minted(const uint8_t* s, Py_ssize_t size) noexcept nogil:
-    """Whether an issued suffix has the form of a minted serial: a letter of a family, then no U, nor a mark."""
-    cdef Py_ssize_t i
-    cdef uint8_t first = s[0] & 0xDF
-    if size != 14 or not (
-        first == c'V' or first == c'R' or first == c'Q' or first == c'E' or first == c'K' or first == c'T'
-    ):
-        return False
-    for i in range(1, 14):
-        if s[i] == c'.' or s[i] == c'_' or s[i] == c'-' or s[i] | 0x20 == c'u':
-            return False
-    return True
-
-
 cdef inline void write(Output* out, const uint8_t* s, Py_ssize_t size) noexcept nogil:
     memcpy(out.bytes_ + out.used, s, size)
     out.used += <uint32_t>size
@@ -206,7 +192,7 @@ cdef bint take_line(
     if slash < 0 or slash != plan.prefix.size or memcmp(row.handle.s, base + plan.prefix.at, slash) != 0:
         return False
     suffix.s, suffix.size = row.handle.s + slash + 1, row.handle.size - slash - 1
-    if looks_minted(suffix.s, suffix.size):
+    if minted_form(suffix.s, suffix.size):
         return False
     lot = lot_of(base, row)
     if lot == NULL or not names_template(base, row, lot) or not suits(base, s, lot, row):

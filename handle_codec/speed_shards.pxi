@@ -68,13 +68,15 @@ cdef void check_layout(object home, object spread) except *:
         raise ValueError(f"home {home} or spread {spread} is out of range")
 
 
-def shard_of(str suffix, home, spread) -> int:
-    cdef bytes data
+def shard_of(suffix, home, spread) -> int:
+    cdef Py_ssize_t size
+    cdef const uint8_t* data = utf8(suffix, &size)
     check_layout(home, spread)
     if spread == 1:
         return home
-    data = suffix.encode()
-    return (home + xxh64(<const uint8_t*>PyBytes_AsString(data), PyBytes_Size(data)) % <uint64_t>spread) % SHARDS
+    if data == NULL:
+        return pure.shard_of(suffix, home, spread)
+    return (home + xxh64(data, size) % <uint64_t>spread) % SHARDS
 
 
 def shards_of(suffixes, home, spread):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from handle_codec import InvalidCode, pure
+from handle_codec import InvalidCode, packages, pure, schemes, serials
 
 try:
     from handle_codec import _speed
@@ -28,3 +30,17 @@ def outcome(function: Any, *arguments: Any) -> Any:
         return function(*arguments)
     except InvalidCode as error:
         return type(error), error.code, error.position
+
+
+@contextmanager
+def swapped(twin: ModuleType) -> Iterator[None]:
+    """The modules that stand on a twin, on this one."""
+    modules = (schemes, packages, serials)
+    before = [module.twin for module in modules]
+    try:
+        for module in modules:
+            module.twin = twin  # type: ignore[attr-defined]
+        yield
+    finally:
+        for module, old in zip(modules, before, strict=True):
+            module.twin = old  # type: ignore[attr-defined]

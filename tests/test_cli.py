@@ -16,6 +16,7 @@ import httpx
 import pytest
 from serve_env import serve_env
 
+import handle_codec
 from node.embedded_process import free_port
 
 
@@ -63,6 +64,7 @@ async def test_dev_starts_twice_keeps_its_data_and_stops(data: Path) -> None:
     assert told["url"] == f"http://127.0.0.1:{port}"
     assert told["api_key"] in printed
     assert told["operator"]["password"] in printed
+    assert handle_codec.IMPLEMENTATION in next(line for line in printed.splitlines() if "· codec" in line)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert {"DATABASE_URL", "REDIS_URL", "NODE_SECRET_FILE", "PUBLIC_URL"} <= told["env"].keys()
     assert (told["handle_port"], told["handle_admin"]) == (None, None)
@@ -72,7 +74,7 @@ async def test_dev_starts_twice_keeps_its_data_and_stops(data: Path) -> None:
         made = await client.post("/api/v1/handles", json={"handle": handle}, headers=headers)
         assert made.status_code == 201
         live = await client.get("/health/live")
-        assert live.json()["codec"] in ("compiled", "pure")
+        assert live.json()["codec"] == handle_codec.IMPLEMENTATION
     async with httpx.AsyncClient(base_url=f"http://[::1]:{port}") as client:
         assert (await client.get(f"/{handle}")).status_code == 200
     first.send_signal(signal.SIGINT)
@@ -189,8 +191,11 @@ async def test_a_request_under_way_is_answered_before_the_node_stops(settings: A
     env = serve_env(settings)
     process = await start("serve", "--port", str(port), env=env)
     assert process.stderr is not None
+    started = b""
     while b"startup complete" not in (line := await process.stderr.readline()):
         assert line
+        started += line
+    assert f"serving with the {handle_codec.IMPLEMENTATION} codec" in started.decode()
     body = json.dumps([{"handle": f"{firm.prefix}/G-{n}"} for n in range(500)]).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     head = f"POST /api/v1/handles:batch HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {firm.key}\r\n"

@@ -6,6 +6,9 @@ import doctest
 import inspect
 import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +30,31 @@ def codec(request: pytest.FixtureRequest) -> Any:
 def test_the_compiled_twin_is_loaded() -> None:
     assert handle_codec.IMPLEMENTATION == "compiled"
     assert handle_codec.parse.__module__ == "handle_codec._speed"
+
+
+def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", *arguments], env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_ci_fails_on_the_pure_twin() -> None:
+    """`.ci/run` sets DEMAND_COMPILED; the test above then fails where the extension was not built."""
+    assert "export DEMAND_COMPILED=1" in (Path(__file__).parents[1] / ".ci" / "run").read_text()
+    test = f"{__file__}::test_the_compiled_twin_is_loaded"
+    done = run_python("-m", "pytest", "-q", "-p", "no:cacheprovider", test, DEMAND_COMPILED="1", HANDLE_CODEC_PURE="1")
+    assert done.returncode == 1, done.stdout
+    assert "'pure' == 'compiled'" in done.stdout
+
+
+def test_without_the_extension_the_pure_twin_serves() -> None:
+    """What an install without a C compiler leaves: `handle_codec._speed` cannot be imported."""
+    ask = (
+        "import handle_codec as c; print(c.IMPLEMENTATION, c.parse('88.999.1/A'), c.recognise('96385074')[0].canonical)"
+    )
+    blocked = run_python("-c", f"import sys; sys.modules['handle_codec._speed'] = None; {ask}")
+    asked_for = run_python("-c", ask, HANDLE_CODEC_PURE="1")
+    assert blocked.stdout == asked_for.stdout == "pure ('88.999.1', 'A') 00000096385074\n"
 
 
 def test_the_readme_shows_what_happens() -> None:
@@ -173,6 +201,13 @@ MENDED = [
     ("https://id.example.com/hdl/88.999.1/A", "88.999.1/A"),
     ("https://id.example.com/api/handles/88.999.1/A", "88.999.1/A"),
     ("https://id.example.com/?id=88.999.1%2FA", "88.999.1/A"),
+    ("hdl：８８．９９９．１／A", "88.999.1/A"),
+    ("]Q188.999.1/A\r\n", "88.999.1/A"),
+    ("]d1https://id.example.com/88.999.1/A", "88.999.1/A"),
+    ("https://id.example.com/88.999.1/A%20", "88.999.1/A"),
+    ("https://id.example.com/?id=88.999.1/A+", "88.999.1/A"),
+    ("https://id.example.com/?id=88.999.1/A&id=88.999.1/A", "88.999.1/A"),
+    ("https://id.example.com/?id=7&handle=88.999.1/A", "88.999.1/A"),
     ("https://id.example.com/query.html?x=1&handle=88.999.1/%E9%85%A5#top", "88.999.1/酥"),
 ]
 
@@ -192,6 +227,10 @@ def test_normalise_mends_what_people_type(codec: Any, text: str, mended: str) ->
         ("https://id.example.com/?id=%ff", "encoding"),
         ("https://id.example.com/?" + "a&" * 200, "encoding"),
         ("https://evil.example/?id=88.999.1/A", "foreign_host"),
+        ("https://user@id.example.com/88.999.1/A", "foreign_host"),
+        ("https://id.example.com:8000/88.999.1/A", "foreign_host"),
+        ("https://id.example.com/?id=88.999.1/A&id=88.999.1/B", "two_handles"),
+        ("]E388.999.1/A", "prefix_form"),
     ],
 )
 def test_normalise_refuses(codec: Any, text: str, code: str) -> None:

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from handle_codec import InvalidCode, pure
 from handle_codec.pure.gs1 import DL_KEYS, FORMATS, NO_ATTRIBUTE, PREDEFINED
 
-DICTIONARY = Path(__file__).parents[2] / "shared" / "data" / "gs1-syntax-dictionary.txt"
+_NAME = "shared/data/gs1-syntax-dictionary.txt"  # beside the project or above it, in whichever worktree
+DICTIONARY = next((p / _NAME for p in Path(__file__).parents if (p / _NAME).exists()), Path(_NAME))
 
 
 @pytest.fixture(params=TWINS)

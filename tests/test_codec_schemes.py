@@ -44,6 +44,14 @@ RECOGNISED = [
     ("６９０１２３４５６７８９２", "gtin", "06901234567892"),
     ("6 901234 567892", "gtin", "06901234567892"),
     ("96385074", "gtin", "00000096385074"),
+    ("]E06901234567892", "gtin", "06901234567892"),
+    ("]E496385074\r", "gtin", "00000096385074"),
+    ("]I116901234567899", "gtin", "16901234567899"),
+    ("]Q188.999.1/A", "handle", "88.999.1/A"),
+    ("]d1https://id.example.com/88.999.1/A", "handle", "88.999.1/A"),
+    ("]e00106901234567892", "gs1_elements", LINK),
+    ("]J10106901234567892", "gs1_elements", LINK),
+    ("https://id.example.com/88.999.1/A%20", "handle", "88.999.1/A"),
     ("106141412345678908", "sscc", "106141412345678908"),
     ("(01)06901234567892(21)1", "gs1_elements", LINK + "/21/1"),
     ("]C10106901234567892211", "gs1_elements", LINK + "/21/1"),
@@ -82,6 +90,7 @@ def test_recognised(text: str, scheme: str, canonical: str) -> None:
 
 def test_bytes_of_a_scanner_are_read_like_text() -> None:
     assert recognise(b"]d20106901234567892\x1d") == recognise("]d20106901234567892\x1d")
+    assert outcome(recognise, "酥".encode() + b"\xff") == (InvalidCode, "not_utf8", 1)  # characters, not bytes
 
 
 def test_a_farmers_cooperative_has_a_credit_code_too() -> None:
@@ -115,6 +124,7 @@ def test_ecode_needs_a_system_identifier_that_is_known() -> None:
     assert candidates[0].parts == {"version": "1", "nsi": "0100", "data": "12345679"}
     assert "lengths" in candidates[0].unchecked
     assert recognise("1010012345679", scheme="ecode")[0].confidence == Confidence.POSSIBLE
+    assert recognise("400001酥梨", nsi=frozenset({"00001"}))[0].parts["data"] == "酥梨"
     both = recognise("6901234567892", nsi=frozenset({"9012"}))
     assert [c.scheme for c in both] == ["gtin"]  # version 6 does not exist
 
@@ -148,6 +158,8 @@ def test_a_dspace_handle_has_the_same_form_and_is_offered_too() -> None:
 
 REFUSED = [
     ("", "empty", 0),
+    ("]Q1 ", "empty", 0),
+    ("]E3106141412345678908", "digits", 0),  # an EAN and its add-on: their 18 digits are no SSCC
     (" \t\r\n\u3000", "empty", 0),
     ("hello", "unknown_scheme", 0),
     ("123", "unknown_scheme", 0),

@@ -223,6 +223,6 @@ def test_check_characters_for_invented_suffixes() -> None:
     assert with_check_character("A12425GABC1234002") == "A12425GABC1234002M"  # the sample of ISO 7064 in python-stdnum
     assert without_check_character("A12425GABC1234002M") == "A12425GABC1234002"
     for wrong, code in [("A12425GABC1234002N", "check_character"), ("A12425GABC1234020M", "check_character"),
-                        ("a1", "not_capitals"), ("A", "empty"), ("", "empty"), ("A酥", "check_character")]:  # fmt: skip
+                        ("a1", "not_capitals"), ("A", "empty"), ("", "empty"), ("A酥", "not_capitals"), ("A" * 2049, "input_length")]:  # fmt: skip
         assert outcome(without_check_character, wrong)[1] == code
     assert outcome(with_check_character, "A-1") == (InvalidCode, "not_capitals", 1)

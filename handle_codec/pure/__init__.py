@@ -4,7 +4,7 @@ A package, not one file: handles, shards, batches, GS1 and the rounds of minted 
 """
 
 from handle_codec.pure.batch import normalise_batch, parse_batch, shard_batch
-from handle_codec.pure.ff1 import mint_lines, open_lines, open_serial
+from handle_codec.pure.ff1 import fold_serial, is_serial, mint_lines, open_lines, open_serial
 from handle_codec.pure.gs1 import gtin14, parse_digital_link, parse_elements
 from handle_codec.pure.handles import is_prefix, is_reserved, normalise, parse, parse_issued
 from handle_codec.pure.row_copy import copy_rows, sort_rows
@@ -14,10 +14,12 @@ from handle_codec.pure.shards import hash64, shard_of, shards_of
 __all__ = [
     "copy_rows",
     "decode_rows",
+    "fold_serial",
     "gtin14",
     "hash64",
     "is_prefix",
     "is_reserved",
+    "is_serial",
     "mint_lines",
     "normalise",
     "normalise_batch",

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 from handle_codec.columns import MAX_BUFFER, NO_SHARD, NONE, Columns
 from handle_codec.errors import InvalidHandle
-from handle_codec.pure.handles import normalise, parse, parse_issued
+from handle_codec.pure.handles import MAX_HANDLE, MAX_INPUT, normalise, parse, parse_issued
 from handle_codec.pure.shards import SHARDS, check_layout, hash64
+
+MAX_LINE = 4 * MAX_INPUT  # bytes: a longer line has more characters than are read
 
 
 def parse_batch(buffer: bytes, issued: bool = False) -> Columns:
@@ -19,9 +21,10 @@ def parse_batch(buffer: bytes, issued: bool = False) -> Columns:
     for start, end in _lines(buffer):
         slash = NONE
         try:
-            slash = start + len(rule(decoded(buffer[start:end]))[0])
+            slash = start + len(rule(decoded(buffer[start : min(end, start + MAX_LINE + 1)]))[0])
         except InvalidHandle as error:
-            errors.append((len(starts), error))
+            # A traceback would hold this frame, and the frame the list of errors: a ring, and a kilobyte a row.
+            errors.append((len(starts), error.with_traceback(None)))
         starts.append(start)
         slashes.append(slash)
         ends.append(end)
@@ -35,9 +38,9 @@ def normalise_batch(buffer: bytes, hosts: frozenset[str] = frozenset()) -> Colum
     for row, (start, end) in enumerate(_lines(buffer)):
         mended = ""
         try:
-            mended = normalise(decoded(buffer[start:end]), hosts)
+            mended = normalise(decoded(buffer[start : min(end, start + MAX_LINE + 1)]), hosts)
         except InvalidHandle as error:
-            errors.append((row, error))
+            errors.append((row, error.with_traceback(None)))
         lines.append(f"{mended}\n")
     columns = parse_batch("".join(lines).encode())
     return Columns(columns.buffer, columns.starts, columns.slashes, columns.ends, errors)
@@ -71,7 +74,10 @@ def _lines(buffer: bytes) -> Iterator[tuple[int, int]]:
 
 
 def decoded(line: bytes) -> str:
-    """The text of a line; InvalidHandle ("not_utf8") with the number of characters before the fault."""
+    """The text of a line; InvalidHandle ("not_utf8") with the number of characters before the fault,
+    or ("too_long") for more than MAX_LINE bytes."""
+    if len(line) > MAX_LINE:
+        raise InvalidHandle("too_long", MAX_HANDLE)
     try:
         return line.decode()
     except UnicodeDecodeError as error:

@@ -8,22 +8,36 @@ That constant, the tweak xored in, is the `mask` of the functions below: 16 byte
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from handle_codec.errors import InvalidCode
 
 ALPHABET = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford base 32: no I, L, O, U
 SERIAL = 14  # characters: the family's letter and 13 digits
+LETTERS = "VRQEKT"  # of the families, as serials.FAMILIES gives them their ciphers
 COUNTERS = 32**8
 ROUNDS = 10
 CHUNK = 4096  # blocks for one cipher call: 128 KiB of buffers stay in the second-level cache
 
 VALUES = {chr(c): v for v, c in enumerate(ALPHABET)}
 VALUES |= {c.lower(): v for c, v in VALUES.items()} | dict.fromkeys("Oo", 0) | dict.fromkeys("IiLl", 1)
+_SHAPE = re.compile(f"[{LETTERS}{LETTERS.lower()}][0-9A-TV-Za-tv-z]{{{SERIAL - 1}}}")
+_FOLDED = str.maketrans("OIL", "011")
 _WIDTHS = (30, 35)  # bits of the half that an even or odd round makes
 
 Update = Callable[[bytes], bytes]
 UpdateInto = Callable[[bytearray, bytearray], int]
+
+
+def is_serial(suffix: str) -> bool:
+    """Whether the suffix has the form of a minted serial, in any case and with O, I and L; says nothing of a key."""
+    return len(suffix) == SERIAL and _SHAPE.fullmatch(suffix) is not None
+
+
+def fold_serial(suffix: str) -> str:
+    """A suffix of the minted form in upper case with O, I, L as 0, 1, 1; any other suffix as it is."""
+    return suffix.upper().translate(_FOLDED) if is_serial(suffix) else suffix
 
 
 def encrypt(cipher: Update, radix: int, tweak: bytes, digits: list[int]) -> list[int]:

@@ -52,7 +52,7 @@ SYMBOLOGIES = ("]C1", "]d2", "]Q3", "]e0", "]J1")  # AIM: GS1-128, DataMatrix, Q
 _FNC1 = "\x1d"
 _DIGITS = re.compile(r"[0-9]+")
 NOT_SET_82 = re.compile(r'[^!"%-?A-Z_a-z]')
-_BRACKETED = re.compile(r"\(([0-9]{2,4})\) *([^( ]*(?: +[^( ]+)*) *")
+_BRACKETED = re.compile(r"\(([0-9]{2,4})\) *+([^(]*+)")
 _ADDRESS = re.compile(r"(?i:https?)://([0-9A-Za-z.\-_~:\[\]]+)(/[^?#]*)(?:\?([^#]*))?(?:#.*)?")
 NOT_URI = re.compile(r"[^!#-;=?-Z\[\]_a-z~]")  # RFC 3986: reserved, unreserved and %
 _ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -109,7 +109,7 @@ def _read_bracketed(text: str, at: int, found: dict[str, str]) -> int:
         raise InvalidCode("ai_form", at)
     if match[1] not in FORMATS:
         raise InvalidCode("unknown_ai", at + 1)
-    _add(match[1], match[2], match.start(2), found)
+    _add(match[1], match[2].rstrip(" "), match.start(2), found)
     return match.end()
 
 

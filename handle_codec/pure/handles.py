@@ -28,6 +28,7 @@ _FAMILIES = ("meta_", "app_", "user_")
 _SLASHES = "/／"
 _SPACES = " \t\u00a0\u3000"
 _BLANKS = " \t\r\n\u00a0\u3000\ufeff"
+_AIM = ("]C0", "]A0", "]Q1", "]d1")  # ISO/IEC 15424: Code 128, Code 39, QR, Data Matrix with plain data
 _ADDRESS = re.compile(r"(?i:https?)://([^/?#]*)/([^?#]*)(?:\?([^#]*))?")
 _HANDLE_PATHS = ("hdl/", "api/handles/")  # before the handle in addresses of a node's own hosts
 _HANDLE_PARAMETERS = ("handle", "id")
@@ -77,21 +78,24 @@ def parse_issued(text: str) -> tuple[str, str]:
 
 def is_reserved(prefix: str, suffix: str) -> bool:
     """Whether the suffix belongs to META_*, App_*, User_*, ADMIN, 0.0 or repeats the prefix; ASCII case is folded."""
-    folded = suffix.lower()
+    folded = suffix[:6].lower()  # no longer word is reserved
     return folded.startswith(_FAMILIES) or folded in ("admin", "0.0") or suffix == prefix
 
 
 def normalise(text: str, hosts: frozenset[str] = frozenset()) -> str:
-    """Mend what people type and scanners send, then hold it against `parse`: blanks around it, `hdl:` in front,
-    an address of one of our `hosts`, full-width characters in the prefix, a space for the slash. The suffix stays
-    as it is. Raises InvalidHandle, positions counted in the mended text."""
+    """Mend what people type and scanners send, then hold it against `parse`: blanks around it, a scanner's AIM
+    identifier or `hdl:` in front, an address of one of our `hosts` (in lower case, with the port where there is one),
+    full-width characters in the prefix, a space for the slash. The suffix stays as it is. What comes out stays as it is
+    when mended again. Raises InvalidHandle, positions counted in the mended text."""
     if len(text) > MAX_INPUT:
         raise InvalidHandle("too_long", MAX_HANDLE)
     text = text.strip(_BLANKS)
-    if text[:4].lower() == "hdl:":
+    if text.startswith(_AIM):
+        text = text[3:].lstrip(_BLANKS)
+    if unicodedata.normalize("NFKC", text[:4]).lower() == "hdl:":
         text = text[4:].lstrip(_BLANKS)
     if address := _ADDRESS.match(text):
-        text = _from_address(address, hosts)
+        text = _from_address(address, hosts).strip(_BLANKS)  # as if typed: what comes out is mended for good
     end = next((i for i, c in enumerate(text) if c in _SLASHES or c in _SPACES), len(text))
     prefix = unicodedata.normalize("NFKC", text[:end]).replace("。", ".")
     rest = text[end:].lstrip(_SPACES)
@@ -111,12 +115,21 @@ def _from_address(address: re.Match[str], hosts: frozenset[str]) -> str:
         raise InvalidHandle("foreign_host", 0)
     for lead in _HANDLE_PATHS:
         path = path.removeprefix(lead)
+    pairs: list[tuple[str, str]] = []
     try:
         if query and not path[:1].isdigit():
-            found = dict(parse_qsl(query, encoding="utf-8", errors="strict", max_num_fields=100))
-            for name in _HANDLE_PARAMETERS:
-                if name in found:
-                    return found[name]
-        return unquote_to_bytes(path).decode("utf-8")
+            pairs = parse_qsl(query, encoding="utf-8", errors="strict", max_num_fields=100)
+        plain = unquote_to_bytes(path).decode("utf-8")
     except ValueError:
         raise InvalidHandle("encoding", 0) from None
+    for name in _HANDLE_PARAMETERS:
+        if found := {value for key, value in pairs if key == name}:
+            return _only(found)
+    return plain
+
+
+def _only(found: set[str]) -> str:
+    """Of two handles in one address one program would read the first, another the last: neither is taken."""
+    if len(found) > 1:
+        raise InvalidHandle("two_handles", 0)
+    return found.pop()

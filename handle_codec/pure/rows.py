@@ -14,6 +14,7 @@ from typing import Any
 from handle_codec.columns import MAX_BUFFER, RowBatch, Unsure
 from handle_codec.errors import InvalidHandle
 from handle_codec.plans import Bound, FieldPlan, LotPlan, RowPlan
+from handle_codec.pure.ff1 import is_serial
 from handle_codec.pure.handles import parse_issued
 from handle_codec.pure.row_values import NotSure, string_at, text_of, value_at
 from handle_codec.pure.shards import shard_of
@@ -26,8 +27,6 @@ _OPEN = re.compile(rb"[ \t\r]*\{[ \t\r]*")
 _KEY = re.compile(rb'"([^"\\\x00-\x1f]*)"[ \t\r]*:[ \t\r]*')
 _NEXT = re.compile(rb"[ \t\r]*([,}])[ \t\r]*")
 _EMPTY = b"{}"
-# letters and digits of minted serials (handle_codec/serials.py); whether one was minted only its key can say
-_SERIAL = re.compile("[VRQEKTvrqekt][0-9A-TV-Za-tv-z]{13}")
 
 
 def decode_rows(plan: RowPlan, data: bytes, row: int = 0, line: int = 0, limit: int = LINE_LIMIT) -> RowBatch:
@@ -135,7 +134,7 @@ class _Reader:
             prefix, suffix = parse_issued(text_of(handle))
         except InvalidHandle:
             raise NotSure from None
-        if prefix != self.plan.prefix or _SERIAL.fullmatch(suffix):
+        if prefix != self.plan.prefix or is_serial(suffix):  # whether it was minted only its key can say
             raise NotSure
         return suffix
 
