@@ -21,6 +21,7 @@ from handle_codec.pure.batch import MAX_LINE as _MAX_LINE
 from handle_codec.pure.batch import decoded
 from handle_codec.pure import ff1 as _ff1
 from handle_codec.pure import gs1 as _gs1
+from handle_codec.pure import shards as _shards
 from handle_codec.pure.rows import LINE_LIMIT as _LINE_LIMIT
 
 __all__ = pure.__all__
@@ -33,6 +34,7 @@ cdef extern from "Python.h":
     object PyUnicode_FromStringAndSize(const char*, Py_ssize_t)
     Py_ssize_t PyUnicode_GetLength(object)  # -1 with an exception: no text
     const char* PyUnicode_AsUTF8AndSize(object, Py_ssize_t*)  # NULL with an exception: a lone surrogate
+    long long PyLong_AsLongLong(object)  # -1 with an exception, or -1
     void PyErr_Clear()
 
 cdef enum:

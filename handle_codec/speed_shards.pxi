@@ -63,20 +63,29 @@ def hash64(bytes data) -> int:
     return xxh64(<const uint8_t*>PyBytes_AsString(data), PyBytes_Size(data))
 
 
+cdef int64_t small(object number) noexcept:
+    """A number of one machine word; -1 for any other and for what is none."""
+    cdef int64_t value = PyLong_AsLongLong(number)
+    if value == -1:
+        PyErr_Clear()
+    return value
+
+
 cdef void check_layout(object home, object spread) except *:
-    if not 0 <= home < SHARDS or not 1 <= spread <= SHARDS or spread & (spread - 1):
-        raise ValueError(f"home {home} or spread {spread} is out of range")
+    cdef int64_t first = small(home), width = small(spread)
+    if not 0 <= first < SHARDS or not 1 <= width <= SHARDS or width & (width - 1):
+        _shards.check_layout(home, spread)
 
 
 def shard_of(suffix, home, spread) -> int:
     cdef Py_ssize_t size
     cdef const uint8_t* data = utf8(suffix, &size)
-    check_layout(home, spread)
-    if spread == 1:
-        return home
-    if data == NULL:
+    cdef int64_t first = small(home), width = small(spread)
+    if data == NULL or not 0 <= first < SHARDS or not 1 <= width <= SHARDS or width & (width - 1):
         return pure.shard_of(suffix, home, spread)
-    return (home + xxh64(data, size) % <uint64_t>spread) % SHARDS
+    if width == 1:
+        return home
+    return (<uint64_t>first + xxh64(data, size) % <uint64_t>width) % SHARDS
 
 
 def shards_of(suffixes, home, spread):

@@ -96,6 +96,9 @@ def measures(compiled: Any) -> list[Measure]:
         _either("recognise a handle", lambda: schemes.recognise(HANDLE)),
         _either("recognise a GTIN", lambda: schemes.recognise(GTIN)),
         _either("recognise a Digital Link", lambda: schemes.recognise(LINK)),
+        _both("is_serial, one suffix", compiled, lambda t: lambda: t.is_serial("LC-2026-HARVEST-00001")),
+        _both("fold_serial, a serial", compiled, lambda t: lambda: t.fold_serial("v8cqn3c64a5ps5")),
+        _both("a resolution: parse, fold, shard", compiled, lambda t: lambda: asked(t, HANDLE)),
     ]
     found[6].variants["biip"] = (lambda: GS1DigitalLinkURI.parse(LINK), 1)
     found[7].variants["biip"] = (lambda: GS1DigitalLinkURI.parse(LINK + "?17=271231"), 1)
@@ -103,6 +106,13 @@ def measures(compiled: Any) -> list[Measure]:
     found[9].variants["biip"] = (lambda: Gtin.parse(GTIN), 1)
     found += _row_measures(compiled)
     return found + _serial_measures("V", "AES", 1000, 5000) + _serial_measures("E", "SM4", 0, 0)
+
+
+def asked(twin: Any, text: str) -> tuple[str, bool, int]:
+    """All that a resolution asks of the codec before it looks anything up."""
+    prefix, suffix = twin.parse(text)
+    suffix = twin.fold_serial(suffix)
+    return prefix, twin.is_serial(suffix), twin.shard_of(suffix, 7, 16)
 
 
 def _both(

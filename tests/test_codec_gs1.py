@@ -263,6 +263,23 @@ def test_element_strings_read_as_biip_reads_them(elements: list[tuple[str, str]]
         assert list(dict.fromkeys(theirs)) == list(ours), text
 
 
+@pytest.mark.parametrize("ai", sorted(FORMATS))
+def test_every_length_and_day_is_read_as_biip_reads_it(ai: str) -> None:
+    """Each length up to two too many, of characters right and wrong, with right and wrong check digits; each day."""
+    _, most, _, check = FORMATS[ai]
+    values = {c * size for size in range(most + 3) for c in ("1", "9", "A", "_", "~", "é", " ")}
+    values |= {v[:-1] + check_digit(v[:-1]) for v in values if v and v.isdigit()}
+    if check == "date":
+        days = [f"{m:02}{d:02}" for m in range(14) for d in range(33)]
+        values = {f"{year}{day}" for year in ("00", "24", "26", "49", "51", "99") for day in days}
+    for value in values:
+        theirs, ours = biip_reads(GS1Message.parse, ai + value), outcome(pure.parse_elements, ai + value)
+        if ours[0] is InvalidCode:
+            assert theirs is None or ai == "8006", (value, ours, theirs)
+        else:
+            assert list(ours) == theirs, value
+
+
 def escaped(value: str) -> str:
     return "".join(c if c.isalnum() else f"%{ord(c):02X}" for c in value)
 
