@@ -18,7 +18,7 @@ import handle_codec
 from node import catalogue, logs, metrics, polling
 from node.config import Settings
 from node.errors import BadRequest, NodeError, NotFound
-from node.http import events, handles, health, home, imports, lots, onboarding, problems
+from node.http import events, handles, health, home, imports, lots, onboarding, problems, streams
 from node.http.answers import request_id
 from node.http.requests import MAX_HEADERS
 from node.http.resolver import FrontDoor
@@ -65,7 +65,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )
-    for module in (health, home, onboarding, lots, imports, handles, events):
+    for module in (health, home, onboarding, lots, streams, imports, handles, events):
         app.include_router(module.router)
     app.add_exception_handler(Exception, _unforeseen)
     app.add_exception_handler(NodeError, _node_error)

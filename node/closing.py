@@ -31,22 +31,27 @@ async def commit(node: Node, identity: Identity, import_id: str, body: bytes) ->
     """Close the ledger; an atomic import's rows are stored now, all or none. Raises ImportIncomplete with the missing
     chunks. Closing again answers the same."""
     form: Closing = decoded(_closing, body)
+    return await close(node, identity, import_id, form.chunks, form.rows)
+
+
+async def close(node: Node, identity: Identity, import_id: str, chunks: int, rows: int | None) -> dict[str, Any]:
+    """`commit` of an import of so many chunks, and rows where they were counted."""
 
     async def work(doing: Change) -> None:
         own = await own_import(doing.conn, identity, import_id, hold=True)
         arrived = await store.numbers(doing.conn, import_id)
-        if gaps := missing(arrived, form.chunks):
+        if gaps := missing(arrived, chunks):
             raise ImportIncomplete.of(missing=", ".join(map(str, gaps)), id=import_id)
-        if len(arrived) > form.chunks:
-            raise ImportIncomplete.of(missing=f"— {len(arrived)} > {form.chunks}", id=import_id)
+        if len(arrived) > chunks:
+            raise ImportIncomplete.of(missing=f"— {len(arrived)} > {chunks}", id=import_id)
         if own["committed_at"] is not None:
             return
         if own["atomic"] and not own["check_only"]:
             for number in arrived:
                 doing.grown += await _apply(node, doing.conn, identity, own, number)
         totals = await store.totals(doing.conn, import_id)
-        if form.rows is not None and form.rows != totals["rows"]:
-            raise ImportRefused.of(reason=f"{form.rows} rows sent, {totals['rows']} arrived", reason_zh="行数不符")
+        if rows is not None and rows != totals["rows"]:
+            raise ImportRefused.of(reason=f"{rows} rows sent, {totals['rows']} arrived", reason_zh="行数不符")
         await store.commit(doing.conn, import_id)
 
     async with slots(node).one():

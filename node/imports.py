@@ -10,8 +10,8 @@ import asyncio
 import gzip
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -64,6 +64,19 @@ class Slots:
     working: asyncio.Semaphore
     limit: int
     waiting: int = 0
+    streams: int = 0
+
+    @contextmanager
+    def stream(self) -> Iterator[None]:
+        """One import without end: each holds up to three chunks in memory, so there are not more of them than chunks
+        that wait."""
+        if self.streams >= self.limit:
+            raise Unavailable.of(what="imports", retry_after=5)
+        self.streams += 1
+        try:
+            yield
+        finally:
+            self.streams -= 1
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[None]:
