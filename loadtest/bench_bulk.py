@@ -22,6 +22,7 @@ import httpx
 
 from handle_codec.rows import COPY_HEADER, COPY_TRAILER
 from handle_codec.twin import copy_rows, decode_rows, sort_rows
+from loadtest.observing import memory as memory_of_node
 from loadtest.seasons import Season
 from loadtest.servers import dev_node
 from node.model import Prefix, PrefixStatus
@@ -141,19 +142,6 @@ class Bench:
         return float(size / count)
 
 
-def peak_memory(port: int) -> float:
-    """The most memory, MiB, that a process of the node had: the largest of those that serve on this port."""
-    peaks = [0]
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if str(port).encode() in (folder / "cmdline").read_bytes():
-                status = (folder / "status").read_text()
-                peaks += [int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")]
-        except OSError:
-            continue
-    return max(peaks) / 1024
-
-
 def rate(done: list[tuple[float, int]], first: int = 0, last: int | None = None) -> float:
     """Rows a second between two counts of rows."""
     last = done[-1][1] if last is None else last
@@ -168,7 +156,7 @@ async def measure(rows: int) -> dict[str, Any]:
             bench = Bench(ready, Path(scratch), rows)
             await bench.prepare()
             ours = await bench.send()
-            memory = peak_memory(httpx.URL(ready["url"]).port or 0)
+            memory = memory_of_node(httpx.URL(ready["url"]).port or 0, "VmHWM")
             disk = await bench.disk()
             minted = await bench.mint()
             theirs = await bench.plain()
