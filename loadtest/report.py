@@ -40,7 +40,9 @@ def page(
         body.append(f"<h2>{html.escape(caption)}</h2><table>")
         body += [f'<tr><td>{html.escape(a)}</td><td class="n">{html.escape(b)}</td></tr>' for a, b in rows]
         body.append("</table>")
-    figures = "".join(f"<figure><figcaption>{html.escape(p.title)}</figcaption>{_svg(p)}</figure>" for p in plots)
+    figures = "".join(
+        f"<figure><figcaption>{html.escape(f'{p.title}, {p.unit}')}</figcaption>{_svg(p)}</figure>" for p in plots
+    )
     body.append(f'<div class="plots">{figures}</div>')
     return (
         f'<!doctype html><html lang="zh"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
@@ -60,9 +62,8 @@ def _svg(plot: Plot) -> str:
         y, value = _HEIGHT - _BOTTOM - n * top / 4 * up, n * top / 4
         parts.append(f'<line x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH - 10}" y2="{y:.1f}" stroke="#ddd"/>')
         parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:,.6g}</text>')
-        x = _LEFT + n * last / 4 * across
-        parts.append(f'<text x="{x:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">{n * last / 4:,.3g} s</text>')
-    parts.append(f'<text x="4" y="12">{html.escape(plot.unit)}</text>')
+        x, anchor = _LEFT + n * last / 4 * across, "end" if n == 4 else "middle"
+        parts.append(f'<text x="{x:.1f}" y="{_HEIGHT - 6}" text-anchor="{anchor}">{n * last / 4:,.3g} s</text>')
     if plot.dots:
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="1.6" fill="#1565c0"/>' for x, y in places]
     else:
