@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-kill lint bench bench-bulk five-million bench-codec fuzz sanitize loadtest clean
+.PHONY: help run test test-kill lint bench bench-bulk bench-disk five-million bench-codec fuzz sanitize loadtest clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ bench: $(STAMP) ## the node beside the baseline, as ratios
 ROWS ?= 5000000
 bench-bulk: $(STAMP) ## a season of ROWS (5,000,000) items over REST beside a plain COPY of the same rows
 	$(BIN)/python -m loadtest.bench_bulk --rows $(ROWS)
+
+bench-disk: $(STAMP) ## where the bytes of an item go, and what other layouts would take
+	$(BIN)/python -m loadtest.bench_disk
 
 five-million: $(STAMP) ## ROWS (5,000,000) of the seven industries over REST, verified row by row; reports/five-million.{html,json}
 	$(BIN)/python -m loadtest.five_million --rows $(ROWS)

@@ -9,7 +9,7 @@ import msgspec
 
 from node.chunks import read_chunk
 from node.drafts import decoded
-from node.errors import ImportIncomplete, ImportRefused
+from node.errors import ImportIncomplete, ImportRefused, RowError
 from node.imports import missing, own_import, settle, slots, state, stored
 from node.model import Identity
 from node.runtime import Connection, Node
@@ -64,10 +64,12 @@ async def _apply(node: Node, conn: Connection, identity: Identity, own: Any, num
     chunk = await read_chunk(node, body, own["template"])
     result = await stored(node, conn, identity, own, chunk)
     for outcome in result.errors:
-        assert outcome.error is not None
+        error = outcome.error
+        assert error is not None
+        whole = RowError("", error.code, error.zh.format_map(error.datum), error.en.format_map(error.datum))
         raise ImportRefused.of(
-            *outcome.error.errors[:10],
-            reason=f"chunk {number}, row {outcome.row}, {outcome.handle}: {outcome.error.detail}",
+            *(error.errors[:10] or [whole]),
+            reason=f"chunk {number}, row {outcome.row}, {outcome.handle}: {error.detail}",
             reason_zh="整批导入未生效",
         )
     await settle(conn, own["id"], number, chunk.count, result)
