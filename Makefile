@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-kill lint bench bench-bulk bench-resolve bench-scan bench-codec fuzz hammer sanitize loadtest freshness slow-clients vendor clean
+.PHONY: help run test test-kill lint bench bench-bulk bench-resolve bench-scan bench-disk five-million bench-codec fuzz hammer sanitize loadtest freshness slow-clients vendor clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -45,6 +45,12 @@ bench-scan: $(STAMP) ## pages with their claimed scans beside the baseline, and 
 
 bench-resolve: $(STAMP) ## resolving over ROWS (5,000,000) items beside the baseline and a bare responder; needs wrk
 	$(BIN)/python -m loadtest.bench_resolve --rows $(ROWS)
+
+bench-disk: $(STAMP) ## where the bytes of an item go, and what other layouts would take
+	$(BIN)/python -m loadtest.bench_disk
+
+five-million: $(STAMP) ## ROWS (5,000,000) of the seven industries over REST, verified row by row; reports/five-million.{html,json}
+	$(BIN)/python -m loadtest.five_million --rows $(ROWS)
 
 bench-codec: $(STAMP) ## the compiled codec beside the pure one and biip
 	$(BIN)/python -m loadtest.bench_codec

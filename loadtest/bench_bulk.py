@@ -22,6 +22,8 @@ import httpx
 
 from handle_codec.rows import COPY_HEADER, COPY_TRAILER
 from handle_codec.twin import copy_rows, decode_rows, sort_rows
+from loadtest import loop_hold
+from loadtest.observing import memory as memory_of_node
 from loadtest.seasons import Season
 from loadtest.servers import dev_node
 from node.model import Prefix, PrefixStatus
@@ -31,6 +33,7 @@ from node.templates import compile_template, load_industries
 
 CHUNK = 25_000
 IN_FLIGHT = 2
+_SMALL = 5_000  # rows of a chunk where bloat is measured
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -131,6 +134,36 @@ class Bench:
         assert size > 1_000_000 * 40, size
         return time.perf_counter() - start
 
+    async def bloat(self) -> tuple[float, float]:
+        """An import each of whose chunks ends with a row that is there already: (bytes of heap for a row that was
+        created, the same without duplicates). The first chunks in flight fail their COPY and leave dead rows; then the
+        import is on staging and leaves none."""
+        conn = await asyncpg.connect(self.ready["database_url"])
+        clean, held = await conn.fetchrow(
+            "SELECT pg_relation_size('handle') / count(*)::float8, pg_relation_size('handle') FROM handle"
+        )
+        again = Season(self.ready["prefix"], max(self.rows // 10, 8 * _SMALL), run="D")
+        for lot in again.lots():
+            (await self.client.post("/api/v1/lots", json=lot)).raise_for_status()
+        import_id = (await self.client.post("/api/v1/imports", json={"name": "duplicates"})).json()["id"]
+        double, created = self.season.chunk(0, 1), 0
+        turns = iter(range(0, again.count, _SMALL))
+
+        async def sender() -> None:
+            nonlocal created
+            for first in turns:
+                body = again.chunk(first, _SMALL) + double
+                route = f"/api/v1/imports/{import_id}/chunks/{first // _SMALL}"
+                answer = await self.client.put(route, content=body, headers={"Content-Type": "application/x-ndjson"})
+                if answer.status_code != 200 or answer.json()["unchanged"] != 1:
+                    raise RuntimeError(answer.text[:500])
+                created += answer.json()["created"]
+
+        await asyncio.gather(*(sender() for _ in range(IN_FLIGHT)))
+        size = await conn.fetchval("SELECT pg_relation_size('handle')")
+        await conn.close()
+        return (size - held) / created, clean
+
     async def disk(self) -> float:
         """Bytes of table and indexes per row."""
         conn = await asyncpg.connect(self.ready["database_url"])
@@ -139,19 +172,6 @@ class Bench:
         count = await conn.fetchval("SELECT count(*) FROM handle")
         await conn.close()
         return float(size / count)
-
-
-def peak_memory(port: int) -> float:
-    """The most memory, MiB, that a process of the node had: the largest of those that serve on this port."""
-    peaks = [0]
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if str(port).encode() in (folder / "cmdline").read_bytes():
-                status = (folder / "status").read_text()
-                peaks += [int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")]
-        except OSError:
-            continue
-    return max(peaks) / 1024
 
 
 def rate(done: list[tuple[float, int]], first: int = 0, last: int | None = None) -> float:
@@ -168,9 +188,11 @@ async def measure(rows: int) -> dict[str, Any]:
             bench = Bench(ready, Path(scratch), rows)
             await bench.prepare()
             ours = await bench.send()
-            memory = peak_memory(httpx.URL(ready["url"]).port or 0)
+            memory = memory_of_node(httpx.URL(ready["url"]).port or 0, "VmHWM")
             disk = await bench.disk()
+            with_double, without = await bench.bloat()
             minted = await bench.mint()
+            holds = await loop_hold.measure(ready)
             theirs = await bench.plain()
             await bench.client.aclose()
     tenth = max(rows // 5, CHUNK)
@@ -185,8 +207,13 @@ async def measure(rows: int) -> dict[str, Any]:
         "last_fifth_to_first": drift[0],
         "copy_last_fifth_to_first": drift[1],
         "bytes_per_item": disk,
+        "heap_bytes_per_item": without,
+        "heap_bytes_per_item, a double in each chunk": with_double,
         "peak_mib": memory,
         "million_serials_seconds": minted,
+        **{f"loop_hold_ms, {kind}": hold["wall_ms"] for kind, hold in holds.items()},
+        **{f"loop_hold_p99_ms, {kind}": hold["wall_p99_ms"] for kind, hold in holds.items()},
+        **{f"loop_hold_cpu_ms, {kind}": hold["cpu_ms"] for kind, hold in holds.items()},
     }
 
 

@@ -3,6 +3,7 @@
 examples:
   python -m loadtest.run                                  a minute against a node of its own
   python -m loadtest.run --seconds 10 --users 5
+  python -m loadtest.run --season 100000                  the season of the seven industries, until it is in and sampled
   python -m loadtest.run --url http://127.0.0.1:8000 --key iid_dev_... --prefix 88.999.1001
 """
 
@@ -21,6 +22,7 @@ from typing import Any
 from loadtest.servers import dev_node
 
 _LOCUSTFILE = Path(__file__).with_name("locustfile.py")
+_SEASON = Path(__file__).with_name("season_locustfile.py")
 
 
 def _arguments() -> argparse.Namespace:
@@ -32,6 +34,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--prefix", help="its prefix")
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--users", type=int, default=22)
+    parser.add_argument(
+        "--season", type=int, metavar="ROWS", help="send so many rows instead; no --seconds, no --users"
+    )
     parser.add_argument("--report-dir", type=Path, default=Path("reports"))
     arguments = parser.parse_args()
     if arguments.url and not (arguments.key and arguments.prefix):
@@ -56,10 +61,19 @@ async def run(arguments: argparse.Namespace) -> int:
 
 async def _locust(arguments: argparse.Namespace, url: str, env: dict[str, str]) -> int:
     folder = arguments.report_dir
+    users = [
+        "--users",
+        str(arguments.users),
+        "--spawn-rate",
+        str(arguments.users),
+        "--run-time",
+        f"{arguments.seconds}s",
+    ]
+    if arguments.season:  # its shape says how many, and when it is over
+        users, env = [], env | {"SEASON_ROWS": str(arguments.season)}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "locust", "-f", str(_LOCUSTFILE), "--headless", "--host", url),
-        *("--users", str(arguments.users), "--spawn-rate", str(arguments.users)),
-        *("--run-time", f"{arguments.seconds}s", "--stop-timeout", "10", "--only-summary"),
+        *(sys.executable, "-m", "locust", "-f", str(_SEASON if arguments.season else _LOCUSTFILE)),
+        *("--headless", "--host", url, *users, "--stop-timeout", "10", "--only-summary"),
         *("--html", str(folder / "loadtest.html"), "--csv", str(folder / "loadtest")),
         *("--loglevel", "WARNING", "--exit-code-on-error", "1"),
         env={**os.environ, **env, "IDNODE_WRONG_ANSWERS": str(folder / "wrong.json")},
@@ -87,9 +101,9 @@ def _report(arguments: argparse.Namespace) -> dict[str, Any]:
     wrong = json.loads((folder / "wrong.json").read_text("utf-8"))
     for leftover in [*folder.glob("loadtest_*.csv"), folder / "wrong.json"]:
         leftover.unlink()
+    how = {"season": arguments.season} if arguments.season else {"seconds": arguments.seconds, "users": arguments.users}
     return {
-        "seconds": arguments.seconds,
-        "users": arguments.users,
+        **how,
         "failures": sum(r["failures"] for r in requests if r["name"] == "Aggregated"),
         "wrong_answers": wrong,
         "requests": requests,

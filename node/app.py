@@ -34,6 +34,7 @@ from node.http import (
     resolving,
     scan_claims,
     statistics,
+    streams,
 )
 from node.http.answers import request_id
 from node.http.requests import MAX_HEADERS
@@ -91,7 +92,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )
-    parts = (health, home, onboarding, lots, imports, handles, events, hosts, alarms, statistics, scan_claims)
+    parts = (health, home, onboarding, lots, streams, imports, handles, events, hosts, alarms, statistics, scan_claims)
     for module in (*parts, resolving):  # the last has the widest paths
         app.include_router(module.router)
     app.add_exception_handler(Exception, _unforeseen)

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 from handle_codec.columns import RowBatch
@@ -19,7 +20,7 @@ from handle_codec.twin import decode_rows, sort_rows
 from node import catalogue
 from node.errors import DuplicateInBatch, NodeError
 from node.model import Identity, Kind, Prefix, Row
-from node.outcomes import Outcome, ReadRows, compare, read_rows
+from node.outcomes import TURN, Outcome, ReadRows, bare, compare, read_rows, turns
 from node.records import unpack
 from node.registration import fetch_lots, owned_prefix, store_rows
 from node.row_plans import plan_of
@@ -30,6 +31,7 @@ from node.store.handles import NewRow
 
 _LOT = re.compile(rb'"lot"\s*:\s*"([^"\\]{1,300})"')
 _PREFIX = re.compile(rb'"handle"\s*:\s*"([0-9.]{8,64})/')
+_PART = 1000  # slow rows stored at a time: what is done with them between two answers of PostgreSQL takes 5 ms
 _TOO_LONG = b"a line over 1 MiB"  # no JSON, so that its row is refused
 
 
@@ -75,6 +77,7 @@ class Result:
     def add(self, outcome: Outcome) -> None:
         self.counts[outcome.outcome] += 1
         if outcome.error is not None:
+            bare(outcome.error)
             self.errors.append(outcome)
 
 
@@ -108,7 +111,9 @@ async def read_chunk(node: Node, body: bytes, template: str) -> Chunk:
     sure = await asyncio.to_thread(decode)
     unsure = sure.batch.unsure
     slow = await read_rows([_TOO_LONG if row.raw is None else row.raw for row in unsure])
-    if _meet(sure, slow):  # the earlier of two rows with one handle wins: for that both have to go the same way
+    if await asyncio.to_thread(
+        _meet, sure, slow
+    ):  # the earlier of two rows with one handle wins: for that both have to go the same way
         return await slow_chunk(body)
     return Chunk(body, sure.batch.row_count, sure, slow, [row.row for row in unsure])
 
@@ -161,10 +166,11 @@ async def store_chunk(node: Node, conn: Connection, identity: Identity, chunk: C
     result = Result()
     if chunk.sure is not None and not await _store_sure(conn, identity, chunk.sure, own, result):
         chunk = await slow_chunk(chunk.body)  # a lot changed since it was read: its rows are judged again
-    for outcome in await store_rows(node, conn, identity, chunk.slow):
-        outcome.row = chunk.numbers[outcome.row]
-        result.add(outcome)
-    result.errors.sort(key=lambda outcome: outcome.row)
+    for first, part in chunk.slow.parts(_PART):
+        for number, outcome in enumerate(await store_rows(node, conn, identity, part), first):
+            outcome.row = chunk.numbers[number]
+            result.add(outcome)
+    await asyncio.to_thread(result.errors.sort, key=attrgetter("row"))
     return result
 
 
@@ -174,17 +180,19 @@ async def _store_sure(conn: Connection, identity: Identity, sure: Sure, own: Map
     try:
         prefix = await owned_prefix(conn, identity, sure.prefix.prefix)
     except NodeError as error:
-        for i in range(len(batch)):
-            result.add(Outcome(batch.rows[i], handle + batch.suffix(i), "rejected", error=error))
+        async for numbers in turns(range(len(batch))):
+            for i in numbers:
+                result.add(Outcome(batch.rows[i], handle + batch.suffix(i), "rejected", error=error))
         return True
     now = await fetch_lots(conn, prefix, set(sure.lots))
     if {s: (r.content, r.template_id) for s, r in now.items()} != {
         s: (r.content, r.template_id) for s, r in sure.lots.items()
     }:
         return False
-    for i in sure.doubles:
-        double = DuplicateInBatch.of(handle=handle + batch.suffix(i), first="—")
-        result.add(Outcome(batch.rows[i], handle + batch.suffix(i), "rejected", error=double))
+    async for numbers in turns(sure.doubles):
+        for i in numbers:
+            double = DuplicateInBatch.of(handle=handle + batch.suffix(i), first="—")
+            result.add(Outcome(batch.rows[i], handle + batch.suffix(i), "rejected", error=double))
     created = await _copy(conn, prefix, sure, own, result)
     result.counts["created"] += created
     if created:
@@ -204,9 +212,11 @@ async def _copy(conn: Connection, prefix: Prefix, sure: Sure, own: Mapping[str, 
             return len(sure.order)
         await store.to_staging(conn, own["id"])  # each failed try leaves dead rows: one is enough
     created = await store.copy_staged(conn, sure.batch, sure.order, prefix, sure.template_id, stamp)
-    old = [i for i in sure.order if sure.batch.suffix(i) not in created]
-    for start in range(0, len(old), 2000):
-        part = [(i, sure.new_row(i)) for i in old[start : start + 2000]]
+    old: list[int] = []
+    async for numbers in turns(sure.order, 4 * TURN):
+        old += [i for i in numbers if sure.batch.suffix(i) not in created]
+    async for numbers in turns(old):
+        part = [(i, sure.new_row(i)) for i in numbers]
         stored = await handles.fetch_many(conn, prefix.id, [r.shard for _, r in part], [r.suffix for _, r in part])
         for i, row in part:
             result.add(compare(sure.batch.rows[i], f"{prefix.prefix}/{row.suffix}", row, stored[row.suffix]))

@@ -19,6 +19,7 @@ _EXAMPLES = """examples:
   idnode operator add --login zhao --role admin
   idnode serve --host :: --port 8000 --workers 2
   idnode register harvest.csv --url http://127.0.0.1:8000 --key iid_... --template pear@1 --check
+  idnode mint 88.999.1001/LOT-7 --count 50000 --url http://127.0.0.1:8000 --key iid_...
   idnode audit verify
 """
 
@@ -66,6 +67,24 @@ def _parser() -> argparse.ArgumentParser:
     observer.add_argument("--samples", type=int, default=10_000, help="entries to look at (10,000)")
     observer.add_argument("--watch", type=float, default=0.0, metavar="S", help="look again every S seconds")
     observer.add_argument("--metrics-port", type=int, default=0, help="export cache_inconsistent_total here meanwhile")
+    mint = commands.add_parser(
+        "mint",
+        help="serials for a lot, into a file for the printer",
+        description="Reserves a run of serials for LOT and writes them with the address of each QR code. They are "
+        "reserved, not registered: activate them when the goods are shipped.",
+        epilog="examples:\n"
+        "  idnode mint 88.999.1001/LOT-7 --count 50000 --url http://127.0.0.1:8000 --key iid_...\n"
+        "  idnode mint 88.999.1001/LOT-7 --count 50000 --out labels.ndjson --url ... --key ...\n"
+        "  idnode mint 88.999.1001/LOT-7 --run 12 --url ... --key ...      the same run again, which is audited",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    mint.add_argument("lot", metavar="LOT", help="handle of the lot, e.g. 88.999.1001/LOT-7")
+    which = mint.add_mutually_exclusive_group(required=True)
+    which.add_argument("--count", type=int, help="how many new serials, up to 10,000,000")
+    which.add_argument("--run", type=int, help="number of a run that was minted before")
+    mint.add_argument("--out", type=Path, metavar="FILE", help=".csv or .ndjson (the lot and its run, as CSV)")
+    mint.add_argument("--url", required=True, help="address of the node, e.g. http://127.0.0.1:8000")
+    mint.add_argument("--key", default=os.environ.get("IDNODE_KEY"), help="API key (or IDNODE_KEY)")
     audit = commands.add_parser("audit", help="the audit trail")
     audit.add_subparsers(dest="action", required=True).add_parser("verify", help="check the chain of entries")
     return parser
@@ -131,6 +150,7 @@ def _migrate(arguments: argparse.Namespace) -> int:
 
 
 def _register(arguments: argparse.Namespace) -> int:
+    from node.asking import AskError
     from node.uploader import Upload, register
     from node.uploads import UploadError
 
@@ -143,15 +163,32 @@ def _register(arguments: argparse.Namespace) -> int:
     upload = Upload(arguments.file, arguments.url.rstrip("/"), arguments.key, given, arguments.quiet)
     try:
         return asyncio.run(register(upload))
-    except UploadError as error:
+    except (AskError, UploadError) as error:
         raise ConfigError(str(error)) from None
     except ExceptionGroup as group:  # of the senders; the first says enough
-        if refused := group.subgroup(UploadError):
+        if refused := group.subgroup((AskError, UploadError)):
             raise ConfigError(str(refused.exceptions[0])) from None
         raise
     except KeyboardInterrupt:
         print("已中断；同一命令可继续 / interrupted; the same command goes on", file=sys.stderr)
         raise
+
+
+def _mint(arguments: argparse.Namespace) -> int:
+    from node.asking import AskError
+    from node.minter import Minting, mint
+
+    if not arguments.key:
+        raise ConfigError("--key or IDNODE_KEY is needed")
+    if arguments.count is not None and arguments.count < 1:
+        raise ConfigError("--count must be at least 1")
+    asked = Minting(
+        arguments.lot, arguments.url.rstrip("/"), arguments.key, arguments.count or 0, arguments.run or 0, arguments.out
+    )
+    try:
+        return asyncio.run(mint(asked))
+    except AskError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _operator(arguments: argparse.Namespace) -> int:
@@ -228,6 +265,7 @@ _COMMANDS = {
     "serve": _serve,
     "migrate": _migrate,
     "register": _register,
+    "mint": _mint,
     "operator": _operator,
     "audit": _audit,
 }

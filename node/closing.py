@@ -9,7 +9,7 @@ import msgspec
 
 from node.chunks import read_chunk
 from node.drafts import decoded
-from node.errors import ImportIncomplete, ImportRefused
+from node.errors import ImportIncomplete, ImportRefused, RowError
 from node.imports import missing, own_import, settle, slots, state, stored
 from node.model import Identity
 from node.runtime import Connection, Node
@@ -32,14 +32,19 @@ async def commit(node: Node, identity: Identity, import_id: str, body: bytes) ->
     """Close the ledger; an atomic import's rows are stored now, all or none. Raises ImportIncomplete with the missing
     chunks. Closing again answers the same."""
     form: Closing = decoded(_closing, body)
+    return await close(node, identity, import_id, form.chunks, form.rows)
+
+
+async def close(node: Node, identity: Identity, import_id: str, chunks: int, rows: int | None) -> dict[str, Any]:
+    """`commit` of an import of so many chunks, and rows where they were counted."""
 
     async def work(doing: Change) -> None:
         own = await own_import(doing.conn, identity, import_id, hold=True)
         arrived = await store.numbers(doing.conn, import_id)
-        if gaps := missing(arrived, form.chunks):
+        if gaps := missing(arrived, chunks):
             raise ImportIncomplete.of(missing=", ".join(map(str, gaps)), id=import_id)
-        if len(arrived) > form.chunks:
-            raise ImportIncomplete.of(missing=f"— {len(arrived)} > {form.chunks}", id=import_id)
+        if len(arrived) > chunks:
+            raise ImportIncomplete.of(missing=f"— {len(arrived)} > {chunks}", id=import_id)
         if own["committed_at"] is not None:
             if own["atomic"]:  # who stored its rows may have died before it was safe to say so
                 assert identity.registrant_id is not None
@@ -49,8 +54,8 @@ async def commit(node: Node, identity: Identity, import_id: str, body: bytes) ->
             for number in arrived:
                 doing.grown += await _apply(node, doing.conn, identity, own, number)
         totals = await store.totals(doing.conn, import_id)
-        if form.rows is not None and form.rows != totals["rows"]:
-            raise ImportRefused.of(reason=f"{form.rows} rows sent, {totals['rows']} arrived", reason_zh="行数不符")
+        if rows is not None and rows != totals["rows"]:
+            raise ImportRefused.of(reason=f"{rows} rows sent, {totals['rows']} arrived", reason_zh="行数不符")
         await store.commit(doing.conn, import_id)
 
     async with slots(node).one():
@@ -63,10 +68,12 @@ async def _apply(node: Node, conn: Connection, identity: Identity, own: Any, num
     chunk = await read_chunk(node, body, own["template"])
     result = await stored(node, conn, identity, own, chunk)
     for outcome in result.errors:
-        assert outcome.error is not None
+        error = outcome.error
+        assert error is not None
+        whole = RowError("", error.code, error.zh.format_map(error.datum), error.en.format_map(error.datum))
         raise ImportRefused.of(
-            *outcome.error.errors[:10],
-            reason=f"chunk {number}, row {outcome.row}, {outcome.handle}: {outcome.error.detail}",
+            *(error.errors[:10] or [whole]),
+            reason=f"chunk {number}, row {outcome.row}, {outcome.handle}: {error.detail}",
             reason_zh="整批导入未生效",
         )
     await settle(conn, own["id"], number, chunk.count, result)

@@ -10,8 +10,8 @@ import asyncio
 import gzip
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -28,7 +28,7 @@ from node.errors import (
     Unavailable,
 )
 from node.model import Identity
-from node.outcomes import Outcome
+from node.outcomes import Outcome, turns
 from node.runtime import Connection, Node, reading
 from node.store import imports as store
 from node.store.imports import ErrorLine
@@ -64,6 +64,19 @@ class Slots:
     working: asyncio.Semaphore
     limit: int
     waiting: int = 0
+    streams: int = 0
+
+    @contextmanager
+    def stream(self) -> Iterator[None]:
+        """One import without end: each holds up to three chunks in memory, so there are not more of them than chunks
+        that wait."""
+        if self.streams >= self.limit:
+            raise Unavailable.of(what="imports", retry_after=5)
+        self.streams += 1
+        try:
+            yield
+        finally:
+            self.streams -= 1
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[None]:
@@ -193,11 +206,12 @@ class _TakeBack(Exception):
 
 async def settle(conn: Connection, import_id: str, number: int, rows: int, result: Result) -> dict[str, Any]:
     counts = {name: result.counts[name] for name in _OUTCOMES}
-    lines = [line for outcome in result.errors if outcome.error for line in _lines(outcome, outcome.error)]
     await store.settle(conn, import_id, number, [rows, *counts.values()])
-    if lines:
+    shown: list[dict[str, Any]] = []
+    async for outcomes in turns(result.errors):
+        lines = [line for outcome in outcomes if outcome.error for line in _lines(outcome, outcome.error)]
         await store.insert_errors(conn, import_id, number, lines)
-    shown = [{key: getattr(line, key) for key in _SHOWN} for line in lines[:_SHOWN_ERRORS]]
+        shown += [{key: getattr(line, key) for key in _SHOWN} for line in lines[: _SHOWN_ERRORS - len(shown)]]
     return {"chunk": number, "rows": rows, **counts, "errors": shown}
 
 

@@ -20,13 +20,12 @@ from typing import Any
 import httpx
 from tqdm import tqdm
 
+from node.asking import ask, check, persist
 from node.sheets import cell_of
-from node.uploads import Piece, UploadError, header_of, pieces
+from node.uploads import Piece, header_of, pieces
 
 _SENDERS = 2
-_TRIES = 30  # of one chunk, a quarter of a second to fifteen apart: about five minutes of a server that is away
 _COLUMNS = ("handle", "outcome", "field", "code", "detail")
-_AWAY = (429, 500, 502, 503, 504)
 
 
 @dataclass(slots=True)
@@ -53,13 +52,13 @@ class Upload:
 
 
 async def register(upload: Upload) -> int:
-    """Send the file; 0 where every row was taken, 1 where some were not. Raises UploadError with what to do."""
+    """Send the file; 0 where every row was taken, 1 where some were not. Raises AskError, UploadError: what to do."""
     async with httpx.AsyncClient(
         base_url=upload.url, headers={"Authorization": f"Bearer {upload.key}"}, timeout=120
     ) as client:
         done = await _begin(client, upload)
         count, rows = await _send(client, upload, done)
-        answer = await _ask(
+        answer = await ask(
             client, "POST", f"/api/v1/imports/{upload.import_id}:commit", json={"chunks": count, "rows": rows}
         )
         upload.sums = {k: answer[k] for k in ("rows", "created", "unchanged", "conflict", "rejected")}
@@ -75,12 +74,12 @@ async def _begin(client: httpx.AsyncClient, upload: Upload) -> set[int]:
     with suppress(OSError, ValueError, KeyError):
         kept = json.loads(upload.state_file.read_text("utf-8"))
         if kept["fingerprint"] == mark:
-            state = await _ask(client, "GET", f"/api/v1/imports/{kept['import']}")
+            state = await ask(client, "GET", f"/api/v1/imports/{kept['import']}")
             if state["state"] == "open":
                 upload.import_id = kept["import"]
                 print(f"继续上次的导入 {kept['import']} / going on with it", file=sys.stderr)
                 return set(range(state["next_chunk"]))
-    opened = await _ask(client, "POST", "/api/v1/imports", json={"name": upload.path.name, **upload.options})
+    opened = await ask(client, "POST", "/api/v1/imports", json={"name": upload.path.name, **upload.options})
     upload.import_id = opened["id"]
     upload.state_file.write_text(json.dumps({"fingerprint": mark, "import": opened["id"]}), "utf-8")
     return set()
@@ -99,7 +98,7 @@ async def _send(client: httpx.AsyncClient, upload: Upload, done: set[int]) -> tu
                 counts[1] += len(piece.rows)
                 if piece.number not in done:
                     route = f"/api/v1/imports/{upload.import_id}/chunks/{piece.number}"
-                    await _ask(client, "PUT", route, content=piece.body, headers={"Content-Type": piece.kind})
+                    await ask(client, "PUT", route, content=piece.body, headers={"Content-Type": piece.kind})
                 bar.update(len(piece.rows))
 
         one_at_a_time = _Locked(found)
@@ -122,46 +121,21 @@ class _Locked(Iterator[Piece]):
             return next(self._found)
 
 
-async def _ask(client: httpx.AsyncClient, method: str, route: str, **request: Any) -> Any:
-    """One request, tried again while the network or the server is away; UploadError with the server's own words."""
-    for attempt in range(_TRIES):
-        wait = min(0.25 * 2**attempt, 15)
-        try:
-            answer = await client.request(method, route, **request)
-        except httpx.TransportError as error:
-            reason = str(error) or type(error).__name__
-        else:
-            if answer.status_code not in _AWAY:
-                return _taken(answer)
-            reason = f"{answer.status_code}"
-            wait = max(wait, float(answer.headers.get("retry-after", 0)))
-        if attempt == _TRIES - 1:
-            break
-        print(f"{client.base_url} {reason}; {wait:.1f} s ...", file=sys.stderr)
-        await asyncio.sleep(wait)
-    raise UploadError(
-        f"{client.base_url} 无法连接，稍后以同一命令继续 / cannot be reached; run the same command later: {reason}"
-    )
-
-
-def _taken(answer: httpx.Response) -> Any:
-    with suppress(ValueError):
-        body = answer.json()
-        if answer.is_success:
-            return body
-        named = [f"{e['field']}: {e['detail']}" for e in body.get("errors", [])[:20]]
-        raise UploadError("\n  ".join([str(body.get("detail", answer.status_code)), *named]))
-    raise UploadError(f"{answer.status_code} {answer.reason_phrase}: {answer.text[:200]}")
-
-
 async def _errors(client: httpx.AsyncClient, upload: Upload) -> dict[tuple[int, int], list[dict[str, Any]]]:
     """The errors by (chunk, row)."""
-    found: dict[tuple[int, int], list[dict[str, Any]]] = {}
-    async with client.stream("GET", f"/api/v1/imports/{upload.import_id}/errors") as answer:
-        async for line in answer.aiter_lines():
-            error = json.loads(line)
-            found.setdefault((error["chunk"], error["row"]), []).append(error)
-    return found
+
+    async def once() -> dict[tuple[int, int], list[dict[str, Any]]]:
+        found: dict[tuple[int, int], list[dict[str, Any]]] = {}
+        async with client.stream("GET", f"/api/v1/imports/{upload.import_id}/errors") as answer:
+            if not answer.is_success:
+                await answer.aread()
+            check(answer)
+            async for line in answer.aiter_lines():
+                error = json.loads(line)
+                found.setdefault((error["chunk"], error["row"]), []).append(error)
+        return found
+
+    return await persist(client.base_url, once)
 
 
 def _report(upload: Upload, errors: dict[tuple[int, int], list[dict[str, Any]]]) -> None:

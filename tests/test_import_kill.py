@@ -14,7 +14,7 @@ import random
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from itertools import count, islice
 from pathlib import Path
@@ -90,6 +90,17 @@ class Sender:
         self.bodies: list[bytes] = []
         self.answers: dict[int, dict[str, Any]] = {}
         self.in_flight: set[int] = set()
+        self.moved = asyncio.Event()  # a chunk left, or was answered
+
+    async def until(self, true: Callable[[], bool], run: asyncio.Task[None]) -> None:
+        """Wait without spinning: the server needs the core more."""
+        ended = asyncio.ensure_future(asyncio.wait({run}))
+        while not true() and not run.done():
+            self.moved.clear()
+            moved = asyncio.ensure_future(self.moved.wait())
+            await asyncio.wait({moved, ended}, return_when=asyncio.FIRST_COMPLETED)
+            moved.cancel()
+        ended.cancel()
 
     def take_more(self) -> None:
         self.bodies += islice(self.source, max(0, AHEAD + len(self.answers) - len(self.bodies)))
@@ -105,6 +116,7 @@ class Sender:
     async def _some(self, client: httpx.AsyncClient, turns: Iterator[int]) -> None:
         for number in turns:
             self.in_flight.add(number)
+            self.moved.set()
             try:
                 answer = await client.put(
                     f"/api/v1/imports/{self.id}/chunks/{number}",
@@ -118,6 +130,7 @@ class Sender:
             assert answer.status_code == 200, answer.text
             body = answer.json()
             before = self.answers.setdefault(number, body)
+            self.moved.set()
             assert {k: before[k] for k in COUNTED} == {k: body[k] for k in COUNTED}
 
 
@@ -141,8 +154,7 @@ class Strikes:
     async def strike(self, run: asyncio.Task[None], kind: str, at_commit: bool) -> None:
         """Counts for nothing where the sender was stopped by something else before."""
         committing = await self._wait_for_commit(run) if at_commit else False
-        while not self.sender.in_flight and not run.done():
-            await asyncio.sleep(0)
+        await self.sender.until(lambda: bool(self.sender.in_flight), run)
         struck = set(self.sender.in_flight)
         if not struck:
             return
@@ -242,8 +254,7 @@ async def test_nothing_is_lost_or_doubled(own: Any, server: Server, examples: An
         run = asyncio.create_task(sender.run())
         # An instant by the number of acknowledgements, and then a little into the next chunk: seeded, not timed.
         aim = len(sender.answers) + chance.randrange(1, 4)
-        while len(sender.answers) < aim and not run.done():
-            await asyncio.sleep(0)
+        await sender.until(lambda aim=aim: len(sender.answers) >= aim, run)
         for _ in range(chance.randrange(0, 60)):
             await asyncio.sleep(0)
         kind = chance.choices(list(KINDS), list(KINDS.values()))[0] if turn >= len(KINDS) else list(KINDS)[turn]

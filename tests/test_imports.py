@@ -218,6 +218,32 @@ async def test_an_atomic_import_is_all_or_nothing(node: Node, client: Any, make_
     assert await created(node, given) == 80
 
 
+@pytest.mark.parametrize(
+    ("bad", "code"),
+    [
+        ('{"handle": "88.999.987654/X"}', "unknown_prefix"),
+        ('{"handle": "FOREIGN/X"}', "foreign_prefix"),
+        ('{"handle": "OWN/N", "values": [{"index": 1, "type": "URL", "data": "a\\u0000b"}]}', "control_character"),
+        ('{"handle": "OWN/S\\ud800"}', "broken_body"),
+        ("no json", "broken_body"),
+    ],
+)
+async def test_one_bad_row_of_an_atomic_import_keeps_all_out(
+    node: Node, client: Any, make_firm: Any, stranger: Any, bad: str, code: str
+) -> None:
+    given = await Import(client, await make_firm()).begin(atomic=True)
+    row = bad.replace("OWN", given.firm.prefix).replace("FOREIGN", stranger.prefix).encode()
+    assert (await given.put(1, given.rows(40, 30) + b"\n" + row + b"\n" + given.rows(70, 5))).status_code == 200
+    assert (await given.put(0, given.rows(0, 40))).status_code == 200
+    refused = await given.commit(2)
+    assert (refused.status_code, refused.json()["code"]) == (422, "import_refused")
+    assert "chunk 1, row 30" in refused.json()["detail"]
+    assert [e["code"] for e in refused.json()["errors"]] == [code]
+    assert await created(node, given) == 0
+    state = await given.state()
+    assert (state["state"], state["created"]) == ("open", 0)
+
+
 HEADER = "后缀,批次,产品名称"
 
 

@@ -22,13 +22,13 @@ from node.http.requests import Enterprise, claim_of, json_response, node_of, rea
 router = APIRouter(prefix="/api/v1/imports", tags=["imports"])
 
 _BODY: dict[str, Any] = {"requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}}}
-_ROWS: dict[str, Any] = {
+rows_schema: dict[str, Any] = {
     "requestBody": {"content": {kind: {"schema": {"type": "string"}} for kind in ("application/x-ndjson", "text/csv")}}
 }
 _MAX_NUMBER = 1_000_000
 
 
-def _opened(document: dict[str, Any]) -> tuple[int, bytes]:
+def opened(document: dict[str, Any]) -> tuple[int, bytes]:
     return 201, msgspec.json.encode(document)
 
 
@@ -38,7 +38,7 @@ async def begin(request: Request, identity: Enterprise) -> Response:
     stores all at :commit or nothing."""
     require_scope(identity, "register")
     body = await read_json(request)
-    claim = claim_of(request, f"registrant:{identity.registrant_id}", body, _opened)
+    claim = claim_of(request, f"registrant:{identity.registrant_id}", body, opened)
     document = await imports.begin(node_of(request), identity, body, claim)
     location = f"{node_of(request).settings.public_url}/api/v1/imports/{document['id']}"
     return json_response(document, 201, {"Location": location})
@@ -50,19 +50,19 @@ async def listed(request: Request, identity: Enterprise) -> Response:
     return json_response({"imports": await imports.listed(node_of(request), identity)})
 
 
-@router.put("/{import_id}/chunks/{number}", openapi_extra=_ROWS)
+@router.put("/{import_id}/chunks/{number}", openapi_extra=rows_schema)
 async def put_chunk(request: Request, identity: Enterprise, import_id: str, number: int) -> Response:
     """One chunk of up to 50,000 rows, NDJSON or CSV, gzip or not. Its rows resolve when this answers; the same chunk
     again is answered as before."""
     require_scope(identity, "register")
     if not 0 <= number < _MAX_NUMBER:
         raise BadRequest.of(reason="chunks are numbered from 0", reason_zh="分块从 0 起编号")
-    form = _form(request)
+    form = form_of(request)
     body = await _inflated(request)
     return json_response(await imports.put_chunk(node_of(request), identity, import_id, number, body, form))
 
 
-def _form(request: Request) -> str:
+def form_of(request: Request) -> str:
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind in ("application/x-ndjson", "application/ndjson", "application/jsonl"):
         return "ndjson"
