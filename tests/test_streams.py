@@ -143,7 +143,9 @@ async def test_one_request_is_a_whole_import(client: Any, own: Any) -> None:
     assert counts(again) == counts(answer)
     assert (again.json()["again"], again.json()["errors"]) == (2, found["errors"])
     more = await send(client, own, body + lines(own, 30_000, 20_000), f"?id={found['id']}")
-    assert (more.status_code, more.json()["code"]) == (409, "chunk_differs")
+    # Two chunks are under way at a time: the first differs, the one behind it comes after :commit.
+    assert more.status_code == 409
+    assert more.json()["code"] in ("chunk_differs", "import_closed")
 
 
 async def test_an_idempotency_key_finds_its_import_again(client: Any, own: Any) -> None:
