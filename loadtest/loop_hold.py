@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from loadtest.seasons import Season
-from node import access, imports
+from node import access, imports, polling
 from node.config import Settings
 from node.runtime import close_node, open_node
 
@@ -71,6 +71,7 @@ async def measure(ready: dict[str, Any]) -> dict[str, dict[str, float]]:
     season = Season(ready["prefix"], 2 * imports.MAX_CHUNK_ROWS, run="H")
     # Patient with Valkey: this process makes rows between two of its answers, and would shut the node's cache.
     node = await open_node(replace(Settings.from_env(ready["env"]), cache_timeout=10.0))
+    await polling.start(node)
     found = {}
     try:
         identity = await access.enterprise(node, ready["api_key"], "127.0.0.1")
