@@ -10,6 +10,7 @@ from stdnum.cn import uscc
 
 from handle_codec.candidates import Candidate, Confidence
 from handle_codec.errors import InvalidCode
+from handle_codec.pure.handles import prefix_fault
 
 _DID_CN = re.compile(r"[0-9]{2}\.[0-9]{3,5}\.[0-9]{1,128}")
 _BASE58 = "[1-9A-HJ-NP-Za-km-z]"
@@ -22,7 +23,19 @@ _BID_LENGTHS = {"f": range(22, 32), "s": range(32, 33), "t": range(42, 43)}
 _CREDIT_CODE = re.compile(r"[0-9A-HJ-NP-RTUWXY]{2}[0-9]{6}[0-9A-HJ-NP-RTUWXY]{10}")
 _MA = re.compile(r"MA\.[0-9]{3}(?:\.[0-9A-Z]+)+")
 _VAA = re.compile(r"VAA[0-9A-Z]{1,47}")
+# The longest right beginning of each: where it ends, something is wrong or missing.
+_VAA_BEGINS = re.compile(r"V(?:A(?:A[0-9A-Z]{0,47})?)?")
+_MA_BEGINS = re.compile(r"M(?:A(?:\.(?:[0-9]{3}(?:\.[0-9A-Z]+)*+\.?|[0-9]{0,2}))?)?")
+_ECODE_BEGINS = re.compile(
+    r"1[0-9]{0,24}|2[0-9]{0,32}|3(?:[0-9]{5}[0-9A-Za-z]{0,39}|[0-9]{0,4})|4(?:[0-9]{5}[^\s]{0,249}|[0-9]{0,4})"
+)
+_DIGITS = re.compile(r"[0-9]*")
 _ECODE = re.compile(r"1[0-9]{5,24}|2[0-9]{5,32}|3[0-9]{5}[0-9A-Za-z]{1,39}|4[0-9]{5}[^\s]{1,249}")
+
+
+def _furthest(begins: re.Pattern[str], text: str) -> int:
+    match = begins.match(text)
+    return match.end() if match else 0
 
 
 def did(text: str) -> Candidate:
@@ -36,7 +49,7 @@ def did(text: str) -> Candidate:
         return _did_bid(body, at)
     if method == "cn":
         if not _DID_CN.fullmatch(body) or len(body) > 64:
-            raise InvalidCode("did_form", at)
+            raise InvalidCode("did_form", at + min(prefix_fault(body), 64))
         return Candidate("did", text, Confidence.CERTAIN, ("grammar",), (), {"method": "cn", "prefix": body})
     if method == "vaa":
         if handle := _DID_VAA_HANDLE.fullmatch(body):
@@ -108,7 +121,7 @@ def credit_code(text: str) -> Candidate:
 def drug_code(text: str) -> Candidate:
     """药品追溯码: 20 digits, of which 7 name the drug (NMPAB/T 1002), 9 are serial, 4 only the issuer can check."""
     if len(text) != 20 or not (text.isascii() and text.isdigit()):
-        raise InvalidCode("code_form", min(len(text), 20))
+        raise InvalidCode("code_form", min(_furthest(_DIGITS, text), 20))
     level = Confidence.LIKELY if text[0] == "8" else Confidence.POSSIBLE  # codes of 电子监管码 begin with 8
     parts = {"drug": text[:7], "serial": text[7:16]}
     return Candidate("drug_code", text, level, ("length",), ("check_digits", "registration"), parts)
@@ -117,14 +130,14 @@ def drug_code(text: str) -> Candidate:
 def vaa(text: str) -> Candidate:
     """ISO/IEC 15459 with issuing agency code VAA: capitals and digits, 50 in all. Its segments were not to be found."""
     if not _VAA.fullmatch(text):
-        raise InvalidCode("code_form", 0)
+        raise InvalidCode("code_form", _furthest(_VAA_BEGINS, text))
     return Candidate("vaa", text, Confidence.LIKELY, ("characters", "length"), ("segments", "registration"), {})
 
 
 def ma(text: str) -> Candidate:
     """MA (IDcode), ISO/IEC 15459: segments with dots. The algorithm of its check character was not to be found."""
     if len(text) > 255 or not _MA.fullmatch(text):
-        raise InvalidCode("code_form", 0)
+        raise InvalidCode("code_form", min(_furthest(_MA_BEGINS, text), 255))
     parts = {"country": text[3:6]}
     return Candidate("ma", text, Confidence.CERTAIN, ("grammar",), ("check_character", "registration"), parts)
 
@@ -132,7 +145,7 @@ def ma(text: str) -> Candidate:
 def ecode(text: str) -> Candidate:
     """Ecode, GB/T 31866: version, system identifier (NSI), master data. Lengths are those recalled of the 2015 text."""
     if not _ECODE.fullmatch(text):
-        raise InvalidCode("code_form", 0)
+        raise InvalidCode("code_form", _furthest(_ECODE_BEGINS, text))
     size = 5 if text[0] in "12" else 6
     parts = {"version": text[0], "nsi": text[1:size], "data": text[size:]}
     return Candidate("ecode", text, Confidence.POSSIBLE, ("characters",), ("lengths", "registration"), parts)

@@ -20,6 +20,9 @@ _MOST_ELEMENTS = 40  # no label has as many; what biip may be asked to read stay
 _RARE_KEYS = {"253": (), "255": (), "401": (), "402": (), "8003": (), "8010": ("8011",), "8013": ()}
 _RARE_KEYS |= {"8017": ("8019",), "8018": ("8019",)}
 _KEYS: dict[str, tuple[str, ...]] = DL_KEYS | _RARE_KEYS
+# Instead of a key's qualifiers ("|" in the dictionary), and all that it does not allow in a query.
+_INSTEAD = {"01": (("235",),), "414": (("254",), ("7040",)), "417": (("7040",),), "8004": (("7040",),)}
+_IN_PATH = NO_ATTRIBUTE | {"235", "254", "7040", "8011", "8019"}
 
 
 def elements(text: str) -> Candidate:
@@ -56,9 +59,10 @@ def canonical(parts: Mapping[str, str]) -> str:
     key = next((key for key in _KEYS if key in parts), None)
     if key is None:
         raise InvalidCode("no_key", 0)
-    path = [key, *(ai for ai in _KEYS[key] if ai in parts)]
+    sequence = next((s for s in _INSTEAD.get(key, ()) if not parts.keys().isdisjoint(s)), _KEYS[key])
+    path = [key, *(ai for ai in sequence if ai in parts)]
     rest = sorted(ai for ai in parts if ai not in path)
-    if not NO_ATTRIBUTE.isdisjoint(rest):  # a serial without its GTIN, for one
+    if not _IN_PATH.isdisjoint(rest):  # a serial without its GTIN, for one
         raise InvalidCode("unpaired", 0)
     address = _CANONICAL + "".join(f"/{ai}/{quote(parts[ai], safe='')}" for ai in path)
     query = "&".join(f"{ai}={quote(parts[ai], safe='')}" for ai in rest)
@@ -97,7 +101,35 @@ def _rare_link(text: str, refusal: InvalidCode) -> Elements:
         link = GS1DigitalLinkURI.parse(text)
     except (ParseError, ValueError, ArithmeticError):
         raise refusal from None
+    _check_places(text)
     return _from_biip(link.element_strings, refusal)
+
+
+def _check_places(text: str) -> None:
+    """biip takes qualifiers that exclude one another, and in the query what belongs in the path."""
+    path, _, query = text.partition("#")[0].partition("?")
+    segments = path.split("/")
+    at = len(segments) - 2
+    while at > 2 and segments[at] not in _KEYS:
+        at -= 2
+    key = segments[at]
+    if at < 3 or key not in _KEYS:
+        raise InvalidCode("no_key", 0)
+    found = segments[at + 2 :: 2]
+    sequence = next((s for s in (_KEYS[key], *_INSTEAD.get(key, ())) if _in_order(found, s)), None)
+    if sequence is None:
+        raise InvalidCode("qualifier", len("/".join(segments[: at + 2])) + 1)
+    place = len(path) + 1
+    for parameter in query.split("&"):
+        ai = parameter.partition("=")[0]
+        if ai in _IN_PATH or ai in sequence:
+            raise InvalidCode("not_attribute", place)
+        place += len(parameter) + 1
+
+
+def _in_order(found: list[str], sequence: tuple[str, ...]) -> bool:
+    rest = iter(sequence)
+    return all(ai in rest for ai in found)
 
 
 def _from_biip(strings: GS1ElementStrings, refusal: InvalidCode) -> Elements:

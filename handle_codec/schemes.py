@@ -195,7 +195,8 @@ def _oid(text: str, _: Hosts) -> Candidate:
     dotted = text[8:] if text[:8].lower() == "urn:oid:" else text
     arcs = dotted.split(".")
     if len(dotted) > 255 or not _OID.fullmatch(dotted) or arcs[0] not in ("0", "1", "2"):
-        raise InvalidCode("oid_form", len(text) - len(dotted))
+        right = _OID.match(dotted) if arcs[0] in ("0", "1", "2") else None
+        raise InvalidCode("oid_form", len(text) - len(dotted) + min(right.end() if right else 0, 255))
     if arcs[0] != "2" and (len(arcs[1]) > 2 or int(arcs[1]) > 39):
         raise InvalidCode("oid_form", len(text) - len(dotted) + 2)
     level = Confidence.LIKELY if dotted.startswith(_CHINA_ARCS) or len(arcs) > 3 else Confidence.POSSIBLE

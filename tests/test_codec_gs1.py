@@ -15,7 +15,7 @@ from codec_twins import _speed as compiled
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from handle_codec import InvalidCode, pure
+from handle_codec import InvalidCode, packages, pure
 from handle_codec.pure.gs1 import DL_KEYS, FORMATS, NO_ATTRIBUTE, PREDEFINED
 
 _NAME = "shared/data/gs1-syntax-dictionary.txt"  # beside the project or above it, in whichever worktree
@@ -198,6 +198,24 @@ def test_the_formats_are_those_of_gs1s_dictionary() -> None:
         if keys:
             ours = tuple(q for q in keys[0].partition("=")[2].split("|")[0].split(",") if q in FORMATS)
             assert DL_KEYS[ai] == ours, ai
+
+
+@pytest.mark.skipif(not DICTIONARY.exists(), reason="GS1's syntax dictionary is not beside the project")
+def test_the_keys_and_qualifiers_are_those_of_gs1s_dictionary() -> None:
+    """Of every key, not the common ones alone: its qualifiers, those instead of them, and which may not be attributes."""
+    keys, attributes = {}, set()
+    for line in DICTIONARY.read_text().splitlines():
+        if line and not line.startswith("#"):
+            ai, *rest = line.split("  #")[0].split()
+            attributes |= {ai} if "?" in rest[0] and set(rest[0]) <= set("*?!") else set()
+            for part in rest:
+                if part.startswith("dlpkey"):
+                    given = part.partition("=")[2]
+                    keys[ai] = [tuple(s.split(",")) for s in given.split("|")] if given else []
+    assert set(keys) == set(packages._KEYS)
+    for ai, sequences in keys.items():
+        assert sequences == [s for s in (packages._KEYS[ai], *packages._INSTEAD.get(ai, ())) if s], ai
+    assert {q for s in keys.values() for each in s for q in each} - attributes == packages._IN_PATH
 
 
 # --- the other reader -------------------------------------------------------------------------------------------------

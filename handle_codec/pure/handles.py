@@ -50,7 +50,7 @@ def parse(text: str) -> tuple[str, str]:
     if slash > MAX_PREFIX:
         raise InvalidHandle("prefix_length", MAX_PREFIX)
     if _PREFIX.fullmatch(prefix) is None:
-        raise InvalidHandle("prefix_form", 0)
+        raise InvalidHandle("prefix_form", prefix_fault(prefix))
     suffix = text[slash + 1 :]
     if not suffix:
         raise InvalidHandle("empty_suffix", slash + 1)
@@ -62,6 +62,18 @@ def parse(text: str) -> tuple[str, str]:
             raise InvalidHandle("segment", start)
         start += len(segment) + 1
     return prefix, suffix
+
+
+def prefix_fault(prefix: str) -> int:
+    """Where the first character stands that no prefix could have there; its length where it stops too early."""
+    at = 0
+    for least, most in ((2, 2), (3, 5), (1, 128)):
+        size = len(prefix[at : at + most]) - len(prefix[at : at + most].lstrip("0123456789"))
+        at += size
+        if size < least or most == 128 or prefix[at : at + 1] != ".":
+            break
+        at += 1
+    return at
 
 
 def parse_issued(text: str) -> tuple[str, str]:
