@@ -118,7 +118,7 @@ async def bare(ready: dict[str, Any], folder: Path, cores: set[int] | None) -> A
 
 
 async def check(place: Place, headers: dict[str, str]) -> None:
-    """A sample of the node's answers beside the load: each must be of the handle that was asked for."""
+    """A sample of the node's answers after the load: each must be of the handle that was asked for."""
     pick = random.Random(7)
     async with httpx.AsyncClient(base_url=place.ready["url"], headers=headers) as client:
         for _ in range(300):
@@ -138,10 +138,9 @@ async def turns(place: Place, rounds: int) -> list[dict[str, Any]]:
         for round_ in range(rounds):
             for subject, measured in taken.items():
                 port = {"node": place.port, "baseline": place.plain, "bare": place.bare}[subject]
-                load = asyncio.create_task(place.run(f"t{len(rows)}", pick, port, 1000 * len(rows) + round_))
-                if subject == "node" and not refused:
+                found = await place.run(f"t{len(rows)}", pick, port, 1000 * len(rows) + round_)
+                if subject == "node" and not refused:  # at once after the load: beside it, it would share wrk's core
                     await check(place, {})
-                found = await load
                 if subject != "bare" and (found.refused != found.answers if refused else found.refused):
                     raise RuntimeError(f"{subject}, {name}: {found.refused} of {found.answers} refused")
                 measured.append(found)

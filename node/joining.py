@@ -76,10 +76,12 @@ class Joiner:
         self._pending: dict[str, Ask] = {}
         self._flying: set[asyncio.Task[None]] = set()
         self._scheduled = False
+        self._loop: asyncio.AbstractEventLoop | None = None  # asking for it is a system call each time
 
     def ask(self, handle: str, prefix: Prefix, suffix: str, counter: int) -> asyncio.Future[Found]:
         """A future of its own for each caller: one that is cancelled takes nothing from the others."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop or asyncio.get_running_loop()
+        self._loop = loop
         ask = self._pending.get(handle)
         if ask is None:
             ask = Ask(handle, prefix, suffix, counter)
