@@ -77,9 +77,11 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
             node.tasks += [asyncio.create_task(work(node)) for work in lasting]
             node.tasks.append(asyncio.create_task(counting.keep()))
             app.state.node = node
+            door.open(node)
             _log.info("serving with the %s codec", handle_codec.IMPLEMENTATION)
             yield
         finally:
+            await door.copies.close()
             await counting.close()
             await close_node(node)
             metrics.resolved.tell()
@@ -100,7 +102,8 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     app.add_exception_handler(Replayed, _replayed)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    return FrontDoor(Guard(ShortRegistration(app, app.state)), app.state, known)
+    door = FrontDoor(Guard(ShortRegistration(app, app.state)), known)
+    return door
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:

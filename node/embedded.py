@@ -22,9 +22,11 @@ import asyncpg
 
 from node.embedded_process import Child, Programs, free_port, lock, place, run
 
+_MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20  # MiB
+_BUFFERS = min(max(_MEMORY // 16, 128), 2048)  # of 24 GiB 1.5: 5,000,000 items with their indexes fit
 _SETTINGS = {
     "max_connections": "100",
-    "shared_buffers": "256MB",
+    "shared_buffers": f"{_BUFFERS}MB",
     "max_wal_size": "4GB",
     "checkpoint_completion_target": "0.9",
     "wal_compression": "pglz",  # the wheel is built without lz4

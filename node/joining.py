@@ -10,7 +10,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from itertools import islice
+from typing import Any, Protocol
 
 from node.errors import NodeError, Unavailable
 from node.kept import View
@@ -23,21 +25,33 @@ _log = logging.getLogger(__name__)
 class Found:
     """An answer: the view as it was kept, or what was read from PostgreSQL; neither for a handle that is not there."""
 
-    __slots__ = ("_view", "resolved", "started")
+    __slots__ = ("_make", "_view", "resolved", "started")
 
-    def __init__(self, started: float, view: View | None = None, resolved: Resolved | None = None) -> None:
-        self.started, self._view, self.resolved = started, view, resolved
+    def __init__(self, started: float, view: View | None = None) -> None:
+        self.started, self._view = started, view
+        self.resolved: Resolved | None = None
+        self._make: Callable[[Resolved], View] | None = None
 
-    @property
-    def kept(self) -> View | None:
-        """The view, where Valkey kept it."""
-        return self._view if self.resolved is None else None
+    @classmethod
+    def stored(cls, started: float, resolved: Resolved, make: Callable[[Resolved], View]) -> Found:
+        """Of what was read from PostgreSQL."""
+        found = cls(started)
+        found.resolved, found._make = resolved, make
+        return found
 
-    def view(self, make: Callable[[Resolved], View]) -> View | None:
+    def view(self) -> View | None:
         """The view, made once however many asked."""
-        if self._view is None and self.resolved is not None:
-            self._view = make(self.resolved)
+        if self._view is None and self.resolved is not None and self._make is not None:
+            self._view = self._make(self.resolved)
         return self._view
+
+
+class Waiter(Protocol):
+    """Who asked: a future, or what is told at once, not a turn of the event loop later as a future's callbacks are."""
+
+    def done(self) -> bool: ...
+    def set_result(self, found: Found, /) -> None: ...
+    def set_exception(self, error: BaseException, /) -> None: ...
 
 
 class Ask:
@@ -48,7 +62,7 @@ class Ask:
     def __init__(self, handle: str, prefix: Prefix, suffix: str, counter: int) -> None:
         self.handle, self.prefix, self.suffix, self.counter = handle, prefix, suffix, counter
         self.started = time.monotonic()
-        self.waiters: list[asyncio.Future[Found]] = []
+        self.waiters: list[Waiter] = []
 
     def answer(self, found: Found) -> None:
         for waiter in self.waiters:
@@ -61,34 +75,48 @@ class Ask:
                 waiter.set_exception(error)
 
 
-Work = Callable[[list[Ask]], Awaitable[None]]
+Work = Callable[[list[Ask], Any], Awaitable[None]]
+Hold = Callable[[], AbstractAsyncContextManager[Any]]
+
+_CROWD = 16  # so many are worth a further call: smaller ones wait for the one in flight, which costs them less
+_CALLS = 32  # in a row with what is held; then others that wait for it have their turn
+_LINGER = 0.003  # s for which it is held without anything to ask: those just answered may be asking again
 
 
 class Joiner:
     """`flights` calls of `work` at a time with up to `size` asks; beyond `queue` waiting ones Unavailable.
 
     Calls begin at least `apart` s after each other: who comes alone does not wait, and a crowd travels together.
+    What `hold` gives, a connection, is given to one call after the other while there is more to ask: taking it from its
+    pool costs as much as reading two handles.
     """
 
-    def __init__(self, work: Work, *, flights: int, size: int, queue: int, apart: float = 0.0) -> None:
+    def __init__(
+        self, work: Work, *, flights: int, size: int, queue: int, apart: float = 0.0, hold: Hold = nullcontext
+    ) -> None:
         self._work, self._flights, self._size, self._queue = work, flights, size, queue
-        self._apart, self._begun = apart, 0.0
+        self._apart, self._begun, self._hold = apart, 0.0, hold
         self._pending: dict[str, Ask] = {}
         self._flying: set[asyncio.Task[None]] = set()
         self._scheduled = False
+        self._lingering: asyncio.Future[None] | None = None  # a flight that waits for more
         self._loop: asyncio.AbstractEventLoop | None = None  # asking for it is a system call each time
 
     def ask(self, handle: str, prefix: Prefix, suffix: str, counter: int) -> asyncio.Future[Found]:
         """A future of its own for each caller: one that is cancelled takes nothing from the others."""
-        loop = self._loop or asyncio.get_running_loop()
-        self._loop = loop
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        future: asyncio.Future[Found] = loop.create_future()
+        self.tell(future, handle, prefix, suffix, counter)
+        return future
+
+    def tell(self, waiter: Waiter, handle: str, prefix: Prefix, suffix: str, counter: int) -> None:
+        """The same for one who is told. Never before this returns."""
         ask = self._pending.get(handle)
         if ask is None:
             ask = Ask(handle, prefix, suffix, counter)
-            self._add(ask, loop)
-        future: asyncio.Future[Found] = loop.create_future()
-        ask.waiters.append(future)
-        return future
+            self._loop = self._loop or asyncio.get_running_loop()
+            self._add(ask, self._loop)
+        ask.waiters.append(waiter)
 
     def take(self, asks: list[Ask]) -> None:
         """Go on with asks of another joiner."""
@@ -111,7 +139,11 @@ class Joiner:
         self._schedule(loop)
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._scheduled and len(self._flying) < self._flights:
+        if self._lingering is not None:
+            _wake(self._lingering)
+            return
+        flying = len(self._flying)
+        if not self._scheduled and (not flying or (flying < self._flights and len(self._pending) >= _CROWD)):
             self._scheduled = True
             early = self._begun + self._apart - loop.time() if self._apart else 0.0
             if early > 0:
@@ -121,26 +153,61 @@ class Joiner:
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._scheduled = False
-        batch = [self._pending.pop(handle) for handle in list(islice(self._pending, self._size))]
-        if not batch:
+        if not self._pending:
             return
         self._begun = loop.time()
-        task = loop.create_task(self._run(batch))
+        task = loop.create_task(self._fly())
         self._flying.add(task)
         task.add_done_callback(lambda done: self._landed(done, loop))
-        if self._pending:
-            self._schedule(loop)
+
+    def _batch(self) -> list[Ask]:
+        if len(self._pending) > self._size:
+            return [self._pending.pop(handle) for handle in list(islice(self._pending, self._size))]
+        batch = list(self._pending.values())
+        self._pending = {}
+        return batch
+
+    def _now(self) -> float:
+        return self._loop.time() if self._loop else 0.0
+
+    async def _early(self) -> None:
+        """Wait until the next call may begin, unless a crowd waits already."""
+        early = self._begun + self._apart - self._now() if self._apart else 0.0
+        if early > 0 and len(self._pending) < _CROWD:
+            await asyncio.sleep(early)
+
+    async def _lingered(self, *, hold: bool) -> list[Ask]:
+        """What is asked shortly after; nothing where nothing is held, or another flight waits for it already."""
+        if not hold or self._lingering is not None or self._loop is None:
+            return []
+        self._lingering = self._loop.create_future()
+        over = self._loop.call_later(_LINGER, _wake, self._lingering)
+        try:
+            await self._lingering
+        finally:
+            over.cancel()
+            self._lingering = None
+        return self._batch()
 
     def _landed(self, task: asyncio.Task[None], loop: asyncio.AbstractEventLoop) -> None:
         self._flying.discard(task)
         if self._pending:
             self._schedule(loop)
 
-    async def _run(self, batch: list[Ask]) -> None:
+    async def _fly(self) -> None:
+        batch: list[Ask] = []
         try:
-            await self._work(batch)
+            async with self._hold() as held:
+                for call in range(_CALLS):
+                    if call:
+                        await self._early()
+                    batch = self._batch() or await self._lingered(hold=held is not None)
+                    if not batch:
+                        break
+                    self._begun = self._now()
+                    await self._work(batch, held)
         except NodeError as error:
-            _fail(batch, error)
+            _fail(batch or self._batch(), error)
         except TimeoutError:
             _fail(batch, Unavailable.of(what="PostgreSQL", retry_after=1))
         except asyncio.CancelledError:
@@ -149,6 +216,11 @@ class Joiner:
         except Exception:
             _log.exception("a batch of reads failed")
             _fail(batch, NodeError())
+
+
+def _wake(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 def _fail(batch: list[Ask], error: NodeError) -> None:

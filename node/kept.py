@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
@@ -34,9 +33,8 @@ class Kept(msgspec.Struct, array_like=True, gc=False):
     etag: str
 
 
-@dataclass(slots=True, frozen=True)
-class View:
-    """The public view of a handle that exists or existed; `source` says which tier answered."""
+class View(msgspec.Struct, frozen=True, gc=False):
+    """The public view of a handle that exists or existed. `source`: which tier answered; `entry`: what Valkey had."""
 
     handle: str
     prefix_id: int
@@ -46,6 +44,7 @@ class View:
     version: int
     source: str = "pg"
     stale: bool = False
+    entry: bytes = b""
 
     def document(self) -> dict[str, Any]:
         found: dict[str, Any] = orjson.loads(self.body)

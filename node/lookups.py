@@ -4,7 +4,7 @@ any number of them. Lots are kept in the process: a thousand of them stand for f
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import handle_codec
@@ -56,38 +56,46 @@ async def find_each(node: Node, conn: ReadConnection, asks: Sequence[Ask], lots:
     """The public view's parts of each ask, in order; None for a handle that is not there."""
     shards = [handle_codec.shard_of(a.suffix, a.prefix.home, a.prefix.spread) for a in asks]
     rows = await handles.fetch_each(conn, [a.prefix.id for a in asks], shards, [a.suffix for a in asks])
+    held = await _held(conn, asks)
+    names: list[str] = []
+    wanted = {}
+    for ask, row, interval in zip(asks, rows, held, strict=True):
+        lot = row.lot if row is not None else interval.lot if interval is not None else ""
+        name = f"{ask.prefix.prefix}/{lot}" if lot else ""
+        names.append(name)
+        if lot:
+            wanted[name] = (ask.prefix, lot)
+    known = await _lots(node, conn, wanted, lots) if wanted else {}
+    each = zip(asks, rows, held, names, strict=True)
+    found = [_found(ask, row, interval, known.get(name)) for ask, row, interval, name in each]
+    for template_id in {resolved.row.template_id for resolved in found if resolved is not None}:
+        await catalogue.by_id(node, template_id, conn)
+    for resolved in found:
+        if resolved is not None:
+            resolved.compiled = node.templates.get(resolved.row.template_id)
+    return found
+
+
+async def _held(conn: ReadConnection, asks: Sequence[Ask]) -> list[Interval | None]:
+    """For each ask the interval that holds it, if it is a minted serial."""
+    held: list[Interval | None] = [None] * len(asks)
     minted = [n for n, ask in enumerate(asks) if ask.counter >= 0]
-    held: dict[int, Interval | None] = dict.fromkeys(range(len(asks)))
     if minted:
         found = await intervals.at_each_of(conn, [asks[n].prefix for n in minted], [asks[n].counter for n in minted])
-        held |= dict(zip(minted, found, strict=True))
-    wanted = {}
-    for n, (ask, row) in enumerate(zip(asks, rows, strict=True)):
-        interval = held[n]
-        lot = row.lot if row else interval.lot if interval else ""
-        if lot:
-            wanted[f"{ask.prefix.prefix}/{lot}"] = (ask.prefix, lot)
-    known = await _lots(node, conn, wanted, lots)
-    resolved: list[Resolved | None] = []
-    for n, (ask, row) in enumerate(zip(asks, rows, strict=True)):
-        resolved.append(await _resolved(node, conn, ask, row, held[n], known))
-    return resolved
+        for n, interval in zip(minted, found, strict=True):
+            held[n] = interval
+    return held
 
 
-async def _resolved(
-    node: Node, conn: ReadConnection, ask: Ask, row: Row | None, interval: Interval | None, known: Mapping[str, Lot]
-) -> Resolved | None:
+def _found(ask: Ask, row: Row | None, interval: Interval | None, lot: Lot | None) -> Resolved | None:
+    """All but its template, which is looked up for all of them together."""
     if row is None:
         if interval is None:
             return None
-        lot = known.get(f"{ask.prefix.prefix}/{interval.lot}")
         row = items.rowless(ask.suffix, interval, lot.row.template_id if lot else 0)
-    else:
-        lot = known.get(f"{ask.prefix.prefix}/{row.lot}") if row.lot else None
-    compiled = await catalogue.by_id(node, row.template_id, conn)
     if lot is None:
-        return Resolved(ask.handle, ask.prefix, row, None, compiled, "public", interval)
-    return Resolved(ask.handle, ask.prefix, row, lot.row, compiled, "public", interval, lot.parts)
+        return Resolved(ask.handle, ask.prefix, row, None, None, "public", interval)
+    return Resolved(ask.handle, ask.prefix, row, lot.row, None, "public", interval, lot.parts)
 
 
 async def _lots(

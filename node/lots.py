@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -210,7 +210,7 @@ async def _set_lot(conn: Connection, prefix: Prefix, lot: str, action: Action, r
     then = Status.RECALLED if action == Action.RECALL else Status.ACTIVE
     if row.status == then:
         return Moved(unchanged=1)
-    await handles.replace(conn, shard, prefix.id, replace(row, status=then, reason=reason), actor)
+    await handles.replace(conn, shard, prefix.id, row.changed(status=then, reason=reason), actor)
     return Moved(changed=1)
 
 

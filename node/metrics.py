@@ -32,9 +32,9 @@ class Resolved:
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str], int] = {}
 
-    def count(self, result: str, source: str) -> None:
+    def count(self, result: str, source: str, number: int = 1) -> None:
         key = (result, source)
-        self._counts[key] = self._counts.get(key, 0) + 1
+        self._counts[key] = self._counts.get(key, 0) + number
 
     def tell(self) -> None:
         counts, self._counts = self._counts, {}

@@ -7,6 +7,8 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
+import msgspec
+
 SHARDS = 1024
 MAX_BATCH = 2000  # rows; the limit of the national SNMS interface (domain.md 3.1)
 
@@ -110,8 +112,7 @@ class Interval:
     since: float
 
 
-@dataclass(slots=True, frozen=True)
-class Row:
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One row of `handle`: an item, a lot or a tombstone. `content` is the canonical JSON of its own values:
     `{"attributes": {code: value}, "values": [handle values without timestamp]}`, empty members left out.
     Times are seconds since the epoch, so that a cached row is the same as a stored one."""
@@ -127,6 +128,10 @@ class Row:
     version: int
     created_at: float
     updated_at: float
+
+    def changed(self, **changes: Any) -> Row:
+        """The same with other values."""
+        return msgspec.structs.replace(self, **changes)
 
 
 @dataclass(slots=True, frozen=True)

@@ -11,38 +11,37 @@ import asyncio
 import secrets
 import time
 from array import array
+from collections.abc import Sequence
+from functools import partial
 
-import orjson
-
+from node.bodies import Bodies
 from node.cache import Fill
-from node.joining import Ask, Found, Joiner
-from node.kept import Form, Kept, View, etag_of, is_good, opened, packed, packed_absent
+from node.joining import Ask, Found, Joiner, Waiter
+from node.kept import Form, Kept, View, is_good, opened, packed, packed_absent
 from node.lookups import KnownLots, dependents_of, find_each, may_be_kept
-from node.model import Prefix, Status
-from node.records import Resolved, gone
-from node.runtime import Node, reading
+from node.model import Prefix
+from node.runtime import Node, ReadConnection, reading
 
+_FORMS = tuple(Form)  # by value; a call costs 0.3 us
 _SIZE = 256  # asks of one call: MGET of 512 was no faster
 # Few flights make large batches: one of 16 costs half of two of 8.
 _CACHE_FLIGHTS, _STORE_FLIGHTS = 1, 2
-_APART = 0.001  # s between calls to Valkey
+_APART = 0.002
 _NEGATIVES = 200  # made-up codes admitted a second: with a ttl of 30 s 6,000 entries of about 100 bytes at the most
 _SLOW = 3.0  # s for one batch; PostgreSQL is away then
 
 
 class Doorkeeper:
-    """Remembers which handles were asked for lately: one slot for each hash, 8 bytes; a newer one takes its place."""
+    """Remembers which handles were asked for lately, by hash: one slot each, 8 bytes; a newer one takes its place."""
 
     def __init__(self, bits: int) -> None:
         self._slots = array("q", bytes(8 << bits))
         self._mask = (1 << bits) - 1
 
-    def knows(self, handle: str) -> bool:
-        number = hash(handle)  # salted for the process: nobody outside can aim at a slot
+    def knows(self, number: int) -> bool:
         return self._slots[number & self._mask] == number
 
-    def note(self, handle: str) -> None:
-        number = hash(handle)
+    def note(self, number: int) -> None:
         self._slots[number & self._mask] = number
 
 
@@ -53,8 +52,13 @@ class Reads:
         self._node = node
         queue = node.settings.read_queue
         self._cached = Joiner(self._from_cache, flights=_CACHE_FLIGHTS, size=_SIZE, queue=queue, apart=_APART)
-        self._stored = Joiner(self._from_store, flights=_STORE_FLIGHTS, size=_SIZE, queue=queue)
-        self._lots = KnownLots(node.fence)
+        hold = partial(reading, node)
+        self._stored = Joiner(
+            self._from_store, flights=_STORE_FLIGHTS, size=_SIZE, queue=queue, apart=_APART, hold=hold
+        )
+        # Apart: who is read for the first time, as most are, waits for no lease of others.
+        self._admitting = Joiner(self._admit, flights=1, size=_SIZE, queue=queue, apart=_APART)
+        self._lots, self._bodies = KnownLots(node.fence), Bodies()
         self._missed, self._absent = Doorkeeper(20), Doorkeeper(13)
         self._second, self._negatives = 0, 0
 
@@ -64,15 +68,37 @@ class Reads:
         Raises Unavailable, here where too many wait already, in the future where PostgreSQL is away.
         """
         handle = f"{prefix.prefix}/{suffix}"
-        # What this worker never read is hardly kept: Valkey is asked from the second time on.
-        seen = self._missed.knows(handle) or self._absent.knows(handle)
-        usable = seen and self._node.fence.enabled and not self._node.cache.paused()
-        joiner = self._cached if usable else self._stored
-        return joiner.ask(handle, prefix, suffix, counter)
+        return self._joiner(handle).ask(handle, prefix, suffix, counter)
+
+    def tell(self, waiter: Waiter, prefix: Prefix, suffix: str, counter: int) -> None:
+        """The same for one who is told."""
+        handle = f"{prefix.prefix}/{suffix}"
+        self._joiner(handle).tell(waiter, handle, prefix, suffix, counter)
+
+    def _joiner(self, handle: str) -> Joiner:
+        """What this worker never read is hardly kept: Valkey is asked from the second time on."""
+        number = hash(handle)  # salted for the process: nobody outside can aim at a slot
+        if not self._missed.knows(number) and not self._absent.knows(number):
+            return self._stored
+        usable = self._node.fence.enabled and not self._node.cache.paused()
+        return self._cached if usable else self._stored
 
     def ask_stored(self, prefix: Prefix, suffix: str, counter: int) -> asyncio.Future[Found]:
         """The same with the parts that a page needs, from PostgreSQL."""
         return self._stored.ask(f"{prefix.prefix}/{suffix}", prefix, suffix, counter)
+
+    async def still_kept(self, copies: Sequence[tuple[str, bytes]]) -> tuple[float, list[bool]]:
+        """(when it was asked, monotonic s; for each handle whether Valkey still has this entry, and it is good)."""
+        fence, started = self._node.fence, time.monotonic()
+        answer = None
+        if fence.fresh() and fence.enabled:
+            answer = await self._node.cache.get(fence.epoch, [handle for handle, _ in copies], [])
+        if answer is None:
+            return started, [False] * len(copies)
+        return started, [
+            found == entry and (kept := opened(entry)) is not None and is_good(kept, fence, None)
+            for found, (_, entry) in zip(answer[0], copies, strict=True)
+        ]
 
     async def kept(self, prefix: Prefix, suffix: str) -> View | None:
         """What Valkey keeps of a handle that exists, as far as this worker knows it to be good."""
@@ -81,9 +107,9 @@ class Reads:
         kept = opened(answer[0][0]) if answer and answer[0][0] is not None else None
         if kept is None or kept.form == Form.ABSENT or not is_good(kept, fence, None):
             return None
-        return _kept_view(handle, prefix, kept)
+        return _kept_view(handle, prefix, kept, b"")
 
-    async def _from_cache(self, asks: list[Ask]) -> None:
+    async def _from_cache(self, asks: list[Ask], _: None) -> None:
         fence = self._node.fence
         prefixes = list(dict.fromkeys(ask.prefix.prefix for ask in asks))
         answer = await self._node.cache.get(fence.epoch, [ask.handle for ask in asks], prefixes)
@@ -94,33 +120,49 @@ class Reads:
         missed = []
         for ask, entry in zip(asks, entries, strict=True):
             kept = opened(entry) if entry is not None else None
-            if kept is None or not is_good(kept, fence, generations[ask.prefix.prefix]):
+            if entry is None or kept is None or not is_good(kept, fence, generations[ask.prefix.prefix]):
                 missed.append(ask)
             elif kept.form == Form.ABSENT:
                 ask.answer(Found(ask.started))
             else:
-                ask.answer(Found(ask.started, _kept_view(ask.handle, ask.prefix, kept)))
+                ask.answer(Found(ask.started, _kept_view(ask.handle, ask.prefix, kept, entry)))
         if missed:
-            self._stored.take(missed)
+            self._admitting.take(missed)
 
-    async def _from_store(self, asks: list[Ask]) -> None:
-        node, fence = self._node, self._node.fence
-        epoch, turn = fence.epoch, fence.turn
-        # What callers knew of their prefixes may have moved while they waited; what is known in this turn is right.
-        for ask in asks:
-            ask.prefix = fence.prefixes.get(ask.prefix.prefix, ask.prefix)
+    async def _from_store(self, asks: list[Ask], conn: ReadConnection) -> None:
+        """Read, and not kept."""
+        self._renew(asks)
+        await self._read(asks, conn)
+
+    async def _admit(self, asks: list[Ask], _: None) -> None:
+        """Read, and kept by those who are given a lease."""
+        epoch, turn = self._node.fence.epoch, self._node.fence.turn
+        self._renew(asks)
         token, generations = await self._leases(epoch, asks)
-        async with asyncio.timeout(_SLOW), reading(node) as conn:
-            rows = await find_each(node, conn, asks, self._lots)
         fills: list[Fill] = []
-        for ask, resolved in zip(asks, rows, strict=True):
-            found = Found(ask.started, resolved=resolved)
-            ask.answer(found)
-            (self._missed if resolved else self._absent).note(ask.handle)
-            if generations and ask.handle in generations:
+        async with reading(self._node) as conn:
+            founds = await self._read(asks, conn)
+        for ask, found in zip(asks, founds, strict=True):
+            if ask.handle in generations:
                 fills += self._fill(found, ask, turn, generations[ask.handle])
         if fills:
-            await node.cache.fill(epoch, token, fills)
+            await self._node.cache.fill(epoch, token, fills)
+
+    def _renew(self, asks: list[Ask]) -> None:
+        """What callers knew of their prefixes may have moved while they waited; what is known in this turn is right."""
+        for ask in asks:
+            ask.prefix = self._node.fence.prefixes.get(ask.prefix.prefix, ask.prefix)
+
+    async def _read(self, asks: list[Ask], conn: ReadConnection) -> list[Found]:
+        async with asyncio.timeout(_SLOW):
+            rows = await find_each(self._node, conn, asks, self._lots)
+        founds = []
+        for ask, resolved in zip(asks, rows, strict=True):
+            found = Found.stored(ask.started, resolved, self._bodies.view) if resolved else Found(ask.started)
+            ask.answer(found)
+            (self._missed if resolved else self._absent).note(hash(ask.handle))
+            founds.append(found)
+        return founds
 
     async def _leases(self, epoch: int, asks: list[Ask]) -> tuple[str, dict[str, bytes]]:
         """(token, generation of its prefix by handle) for those that this reader may fill."""
@@ -135,9 +177,9 @@ class Reads:
 
     def _admitted(self, handle: str) -> bool:
         """Made-up codes have a budget of their own: no set of them pushes real ones out."""
-        if self._missed.knows(handle):
+        if self._missed.knows(hash(handle)):
             return True
-        if not self._absent.knows(handle):
+        if not self._absent.knows(hash(handle)):
             return False
         second = int(time.monotonic())
         if second != self._second:
@@ -155,7 +197,7 @@ class Reads:
         # A dependent that moved while it was read: its number is known, not whether the read saw it.
         if fence.moved_since(names, turn) or not may_be_kept(found.resolved):
             return []
-        view = found.view(view_of)
+        view = found.view()
         assert view is not None
         return [(ask.handle, packed(view, [(name, fence.stamp(name)) for name in names]), settings.cache_ttl)]
 
@@ -168,16 +210,5 @@ def reads_of(node: Node) -> Reads:
     return found
 
 
-def _kept_view(handle: str, prefix: Prefix, kept: Kept) -> View:
-    return View(handle, prefix.id, Form(kept.form), kept.body, kept.etag, kept.version, "cache")
-
-
-def view_of(resolved: Resolved) -> View:
-    """The finished public view of what was read."""
-    row = resolved.row
-    if row.status == Status.TOMBSTONE:
-        form, document = Form.GONE, dict(gone(resolved.handle, row).datum)
-    else:
-        form, document = Form.RECORD, resolved.record()
-    body = orjson.dumps(document)
-    return View(resolved.handle, resolved.prefix.id, form, body, etag_of(body), row.version)
+def _kept_view(handle: str, prefix: Prefix, kept: Kept, entry: bytes) -> View:
+    return View(handle, prefix.id, _FORMS[kept.form], kept.body, kept.etag, kept.version, "cache", False, entry)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+
+import msgspec
 
 import handle_codec
 from node import catalogue, items, polling, serials
 from node.drafts import invalid_handle
 from node.errors import ForgedHandle, ForgedSerial, HandleNotFound, NodeError, Unavailable, UnknownPrefix
-from node.joining import Found
+from node.joining import Found, Waiter
 from node.kept import View
 from node.model import Identity, Prefix
-from node.reads import reads_of, view_of
+from node.reads import reads_of
 from node.records import Resolved
 from node.runtime import Node, ReadConnection, reading
 from node.store import handles, prefixes
@@ -67,24 +67,26 @@ async def _known(node: Node, prefix_text: str, suffix: str) -> tuple[Prefix, int
         raise ForgedHandle.of(handle=f"{prefix_text}/{suffix}") from None
 
 
-def ask(node: Node, text: str) -> asyncio.Future[Found] | None:
-    """Begin to resolve without waiting for anything; None where something has to be awaited first.
+def ask(node: Node, text: str, waiter: Waiter) -> bool:
+    """Begin to resolve without waiting for anything: `waiter` is told. False where something has to be awaited first.
 
     Raises what `resolve` raises, and Unavailable where too many wait.
     """
     prefix_text, suffix = parsed(text)
     if not node.fence.fresh():
-        return None
+        return False
     prefix = node.fence.prefixes.get(prefix_text)
     if prefix is None:
         raise UnknownPrefix.of(prefix=prefix_text)
     counter = serials.counter_in_memory(node, prefix, suffix) if handle_codec.is_serial(suffix) else -1
-    return reads_of(node).ask(prefix, suffix, counter) if counter is not None else None
+    if counter is not None:
+        reads_of(node).tell(waiter, prefix, suffix, counter)
+    return counter is not None
 
 
 def view_in(found: Found, text: str) -> View:
     """The view that was found; raises HandleNotFound."""
-    view = found.view(view_of)
+    view = found.view()
     if view is None:
         raise HandleNotFound.of(handle=text)
     return view
@@ -100,7 +102,7 @@ async def _stale(node: Node, prefix_text: str, suffix: str) -> View:
     view = await reads_of(node).kept(prefix, suffix)
     if view is None:
         raise Unavailable.of(what="PostgreSQL", retry_after=2)
-    return replace(view, stale=True)
+    return msgspec.structs.replace(view, stale=True)
 
 
 async def resolve_many(node: Node, texts: Sequence[str]) -> list[View | NodeError]:

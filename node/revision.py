@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -84,7 +83,8 @@ async def delete(
         if row.kind == Kind.LOT and await handles.has_items(doing.conn, shards_of(prefix), prefix.id, row.suffix):
             raise LotInUse.of(lot=handle, reason="delete or move them first", reason_zh="请先注销或移出")
         await prefixes.count(doing.conn, prefix.id, deleted=1)
-        return replace(row, status=Status.TOMBSTONE, content=b"", lot="", reason=checked, successor=successor)
+        tombstone = {"status": Status.TOMBSTONE, "content": b"", "lot": "", "reason": checked, "successor": successor}
+        return row.changed(**tombstone)
 
     return await _revise(node, identity, handle, version, rewrite)
 
@@ -139,7 +139,7 @@ async def _rewritten(node: Node, conn: Connection, prefix: Prefix, row: Row, giv
     if row.kind == Kind.LOT:
         await _items_stay_complete(conn, prefix, row, template_id, compiled, attributes)
     values = unpack(row.content)[1] if given.values is None else checked_values(given.values)
-    return replace(row, lot=lot_name, template_id=template_id, content=pack(attributes, values))
+    return row.changed(lot=lot_name, template_id=template_id, content=pack(attributes, values))
 
 
 async def _items_stay_complete(

@@ -6,6 +6,7 @@ then as IPv4 or as the /64 of IPv6 (one household or firm has a whole /64).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import lru_cache
@@ -121,9 +122,10 @@ _Cell = list[Any]
 class Tally:
     """The counts of one worker since they were last taken. Not for several threads."""
 
-    __slots__ = ("_cells", "_done", "_second")
+    __slots__ = ("_cells", "_done", "_second", "tellers")
 
     def __init__(self) -> None:
+        self.tellers: list[Callable[[], None]] = []  # of what counts apart; they tell it before the counts are taken
         self._second = 0
         self._cells: dict[int, _Cell] = {}
         self._done: list[tuple[int, dict[int, _Cell]]] = []
@@ -182,6 +184,8 @@ class Tally:
 
     def take(self) -> Sums:
         """All that was counted since the last time, the second under way included: its rest adds to it later."""
+        for tell in self.tellers:
+            tell()
         done, self._done = self._done, []
         if self._cells:
             done.append((self._second, self._cells))

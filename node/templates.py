@@ -143,6 +143,11 @@ class Compiled:
         viewing once, so a cache may keep the public view."""
         return showing.seen(self._plans[level], attributes)
 
+    @property
+    def public_plan(self) -> showing.Plan:
+        """What anybody may see: each code in template order, and what is done to its value first."""
+        return self._plans["public"]
+
     def display(self, attributes: Mapping[str, Any], level: str = "public") -> list[dict[str, Any]]:
         """The scan page's groups and lines: `[{code, zh, en, fields: [{code, zh, en, type, value, value_en,
         raw, unit, emphasis}]}]`; a table has `columns`, `rows` and `rows_en` besides."""

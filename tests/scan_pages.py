@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +23,7 @@ def _row(kind: Kind, attributes: dict[str, Any], values: list[dict[str, Any]], *
         suffix="LC-1", kind=kind, status=Status.ACTIVE, lot="", template_id=1, content=pack(attributes, values),
         reason="", successor="", version=1, created_at=1_788_998_400.0, updated_at=1_788_998_400.0,
     )  # fmt: skip
-    return replace(row, **changes)
+    return row.changed(**changes)
 
 
 def resolved_of(

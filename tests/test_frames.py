@@ -23,7 +23,7 @@ def test_a_kept_page_is_never_of_something_else(node: Node, examples: dict[str, 
     monkeypatch.setattr(pages, "page", lambda *given, **named: rendered.append(given[1]) or whole(*given, **named))
     attributes = {**example_of(examples, "machinery"), "nameplate_image": PICTURE}
     item = resolved_of(COMPILED["machinery"], attributes)
-    lot = replace(item.row, kind=Kind.LOT, suffix="LC-1")
+    lot = item.row.changed(kind=Kind.LOT, suffix="LC-1")
     different = [
         (item, [event(1)], CHINESE, nobody),
         (item, [event(1)], ENGLISH, nobody),
@@ -31,10 +31,10 @@ def test_a_kept_page_is_never_of_something_else(node: Node, examples: dict[str, 
         (item, [event(1), event(2)], CHINESE, nobody),
         (item, None, CHINESE, nobody),
         (item, [event(1)], CHINESE, lambda url: True),
-        (replace(item, row=replace(item.row, version=2, updated_at=1_800_000_000.0)), [event(1)], CHINESE, nobody),
-        (replace(item, row=replace(item.row, status=Status.RECALLED)), [event(1)], CHINESE, nobody),
+        (replace(item, row=item.row.changed(version=2, updated_at=1_800_000_000.0)), [event(1)], CHINESE, nobody),
+        (replace(item, row=item.row.changed(status=Status.RECALLED)), [event(1)], CHINESE, nobody),
         (replace(item, lot=lot), [event(1)], CHINESE, nobody),
-        (replace(item, lot=replace(lot, status=Status.RECALLED)), [event(1)], CHINESE, nobody),
+        (replace(item, lot=lot.changed(status=Status.RECALLED)), [event(1)], CHINESE, nobody),
         (replace(item, prefix=replace(item.prefix, status=PrefixStatus.STOPPED)), [event(1)], CHINESE, nobody),
     ]
     for number, (resolved, events, reader, link_ok) in enumerate(different, 1):

@@ -26,7 +26,9 @@ async def registered(client: Any, firm: Any, suffix: str, url: str = "https://go
 async def test_what_memory_can_refuse_needs_no_io(node: Any, firm: Any) -> None:
     await polling.ensure(node)
     with pytest.raises(UnknownPrefix):
-        resolution.ask(node, "88.999.424242/X")  # no coroutine: it cannot have waited for anything
+        resolution.ask(
+            node, "88.999.424242/X", asyncio.get_running_loop().create_future()
+        )  # no coroutine: it cannot have waited for anything
 
 
 async def test_reads_of_one_turn_are_one_read(client: Any, node: Any, firm: Any) -> None:
@@ -35,16 +37,16 @@ async def test_reads_of_one_turn_are_one_read(client: Any, node: Any, firm: Any)
     reads, calls = Reads(node), []
     ordinary = reads._stored._work
 
-    async def counted(asks: list[Any]) -> None:
+    async def counted(asks: list[Any], conn: Any) -> None:
         calls.append(len(asks))
-        await ordinary(asks)
+        await ordinary(asks, conn)
 
     reads._stored._work = counted
     prefix = node.fence.prefixes[firm.prefix]
     asked = [reads.ask(prefix, handle.partition("/")[2], -1) for handle in handles for _ in range(3)]
     found = await asyncio.gather(*asked)
     assert calls == [20]
-    assert [f.view(resolution.view_of).handle for f in found] == [handle for handle in handles for _ in range(3)]
+    assert [f.view().handle for f in found] == [handle for handle in handles for _ in range(3)]
 
 
 async def test_too_many_first_reads_are_told_to_come_again(client: Any, settings: Any, firm: Any) -> None:

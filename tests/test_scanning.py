@@ -241,7 +241,7 @@ def test_scans_before_this_one(
     assert words_en in english
     assert ("可能被复制" in html) is bool(scans.before)
     assert ("（宿州）" in html) is bool(scans.place)
-    lot = replace(item, row=replace(item.row, kind=Kind.LOT))
+    lot = replace(item, row=item.row.changed(kind=Kind.LOT))
     assert "可能被复制" not in html_of(node, lot, scans=scans)  # a lot's code is on many cartons
 
 

@@ -1,13 +1,15 @@
 """Connections of a node: a hot record is answered before a task is made, and a plain record is read without one.
 
 What is not answered here goes the ordinary way, with the same bytes. There is no second parser: a head is answered
-without parsing only where exactly these bytes were parsed before, alone, and found to be a plain request for a target.
+without parsing only where what follows its target was parsed before, byte for byte, behind another plain target, and
+the target is a path of characters that end no target: nothing in a head's meaning depends on more.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+import time
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -18,45 +20,55 @@ from node.http.connection import Connection
 from node.http.copies import Copy
 from node.http.negotiation import wants_page
 from node.http.requests import MAX_HEADERS, client_address
-from node.http.resolver import Begun, FrontDoor, plain
+from node.http.resolver import FrontDoor, plain
+from node.joining import Found
 
 # A request with one of these is not for everybody, not whole in its head, or asks for more than the record.
 _NOT_PLAIN = frozenset(
     b"authorization cookie if-none-match if-match if-modified-since range expect upgrade"
     b" content-length transfer-encoding connection te trailer".split()
 )
-# A path and no more (RFC 3986 pchar): uvicorn's own parsing of it changes nothing, and refuses nothing.
+# A path and no more (RFC 3986 pchar), of the API too.
 _PATH = re.compile(rb"/[!$%&'()*+,\-./0-9:;=@A-Z_a-z~]*")
 _OK = STATUS_LINE[200]
-_HEADS = 4096  # parsed heads that are remembered; of 2 KiB at the most: 8 MiB
+_RESTS = 4096  # of parsed heads what came after the target; of 2 KiB at the most: 8 MiB
+_VERSION = b" HTTP/1.1\r\n"
+_CLOSE = b"connection: close\r\n"
 _LONGEST_HEAD = 2048
 
 
 class Direct:
     """Stands for uvicorn's cycle of request and answer while a record is read without a task."""
 
-    __slots__ = ("begun", "disconnected", "keep_alive", "message_event", "response_complete", "target")
+    message_event = asyncio.Event()  # nobody waits for it
+    response_complete, disconnected, keep_alive = False, False, True  # until they are set
 
-    def __init__(self, target: bytes, begun: Begun) -> None:
-        self.target, self.begun = target, begun
-        self.response_complete = self.disconnected = False
-        self.keep_alive = True
-        self.message_event = _nobody_waits
+    def __init__(self, protocol: Protocol, target: bytes, address: str) -> None:
+        self._protocol, self.target, self.address = protocol, target, address
+        self.begin, self.handle = time.perf_counter(), ""
 
+    def done(self) -> bool:
+        return self.response_complete
 
-_nobody_waits = asyncio.Event()
+    def set_result(self, found: Found) -> None:
+        self._protocol.finish(self, found, None)
+
+    def set_exception(self, error: BaseException) -> None:
+        self._protocol.finish(self, None, error)
 
 
 class Protocol(Connection):
     """One connection."""
 
-    heads: dict[bytes, bytes] = {}  # noqa: RUF012  # of the process: head -> target
+    rests: set[bytes] = set()  # noqa: RUF012  # of the process
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._proxies: Settings | None = None  # where a proxy names the client
         self._door: FrontDoor | None = self.app if isinstance(self.app, FrontDoor) else None
-        self._copies = self._door.copies if self._door else None
+        self._kept: dict[bytes, Copy] = self._door.copies.by_target if self._door else {}
+        self._address = "127.0.0.1"  # of who asks: the peer, or whom a trusted proxy names
+        self._keep_alive = float(self.timeout_keep_alive)
         if self._door:
             settings = self._door.settings
             self.header_seconds, self.body_seconds = settings.header_seconds, settings.body_seconds
@@ -65,42 +77,62 @@ class Protocol(Connection):
         self._answered = False  # the message at hand, here
         self._target = b""  # of the last message, where it was a plain request
 
-    def _quiet(self) -> bool:
-        """No request is under way, and the client reads what it is sent. In one piece: each hot answer asks."""
-        cycle = self.cycle
-        return (
-            not self._in_message
-            and not self._refused
-            and (cycle is None or cycle.response_complete)
-            and not self.pipeline
-            and not self.flow.write_paused
-        )
-
     def _idle_before(self) -> bool:
         """Nothing earlier of this connection waits for its answer, and the client reads what it is sent."""
         return self.done() and not self.flow.write_paused and not self.transport.is_closing()
 
     def data_received(self, data: bytes) -> None:
-        clean = self._quiet()
-        if clean and (target := Protocol.heads.get(data)) is not None and self._copies is not None:
-            copy = self._copies.get(target)
-            if copy is not None:
-                self._unset_keepalive_if_required()
-                self._since, self._idle_seconds = self.loop.time(), float(self.timeout_keep_alive)
-                self._write(copy, self._peer())
+        cycle = self.cycle
+        # No request is under way, and the client reads what it is sent. In one piece: each hot answer asks.
+        clean = (
+            not self._in_message
+            and not self._refused
+            and (cycle is None or cycle.response_complete)
+            and not self.flow.write_paused
+        )
+        if clean:
+            # One whole head that differs from a plain request's only in its target?
+            end = data.find(_VERSION, 4, _LONGEST_HEAD)
+            if end > 0 and data[end:] in Protocol.rests and data[:4] == b"GET " and self._known(data[4:end]):
                 return
         self._target = b""
         super().data_received(data)
         if clean and self._target and self._messages == 1 and not self._in_message and not self._refused:
             self._remember(data)
 
+    def _known(self, target: bytes) -> bool:
+        """Answer a plain request, or begin to; False for the ordinary way."""
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
+        self._since = now = time.monotonic()
+        self._idle_seconds = self._keep_alive
+        copy = self._kept.get(target)
+        if copy is None or copy.until <= now:
+            return plain(target) and self._door is not None and self._begin(self._door, target, self._address)
+        state, wire = self.server_state, copy.wire
+        if wire is None or wire[0] is not state.default_headers:
+            wire = copy.wire = self._wire(copy.answer)
+        self.transport.write(b"".join((wire[1], request_id(), wire[2])))
+        state.total_requests += 1
+        copy.uses[self._address] = copy.uses.get(self._address, 0) + 1
+        copy.took += time.monotonic() - now
+        return True
+
     def _remember(self, data: bytes) -> None:
         """These bytes were one whole head and nothing else."""
+        end = data.find(_VERSION)
         if self._proxies is not None or len(data) > _LONGEST_HEAD or data.find(b"\r\n\r\n") != len(data) - 4:
             return
-        if len(Protocol.heads) >= _HEADS:
-            Protocol.heads.clear()
-        Protocol.heads[data] = self._target
+        if data[4:end] != self._target:
+            return
+        if len(Protocol.rests) >= _RESTS:
+            Protocol.rests.clear()
+        Protocol.rests.add(data[end:])
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if self.client:
+            self._address = self.client[0]
 
     def on_message_begin(self) -> None:
         self._answered = False
@@ -108,39 +140,42 @@ class Protocol(Connection):
 
     def on_headers_complete(self) -> None:
         self._target = self._plain_target()
-        if self._target and self._door is not None and self._idle_before() and self._direct(self._door):
+        if self._target and self._door is not None and self._idle_before() and self._direct():
             self._answered = True
             self.head_done()
             return
         super().on_headers_complete()
 
-    def _direct(self, door: FrontDoor) -> bool:
+    def _direct(self) -> bool:
         """Answer the plain request at hand, or begin to; False for the ordinary way."""
-        copy = door.copies.get(self._target)
-        if copy is not None:
-            self._write(copy, self._client_address())
-            return True
-        return plain(self._target) and self._begin(door, self._target)
+        if self._proxies is not None:
+            self._address = client_address({"client": self.client, "headers": self.headers}, self._proxies)
+        return self._known(self._target)
 
-    def _begin(self, door: FrontDoor, target: bytes) -> bool:
-        begun = door.begin(target, self._client_address())
-        if begun is None:
-            return False
-        if isinstance(begun, Answer):
-            self.send(begun)
-            self.server_state.total_requests += 1
+    def _begin(self, door: FrontDoor, target: bytes, address: str) -> bool:
+        cycle = Direct(self, target, address)
+        begun = door.begin(cycle)
+        if begun is True:
+            self.cycle = cycle  # type: ignore[assignment]
             return True
-        cycle = Direct(target, begun)
-        self.cycle = cycle  # type: ignore[assignment]
-        begun.asked.add_done_callback(lambda done: self._finish(door, cycle))
+        if begun is False:
+            return False
+        self.send(begun)
+        self.server_state.total_requests += 1
         return True
 
-    def _finish(self, door: FrontDoor, cycle: Direct) -> None:
-        answer = door.finish(cycle.target, cycle.begun)
+    def finish(self, cycle: Direct, found: Found | None, error: BaseException | None) -> None:
+        """Answer what was begun."""
+        assert self._door is not None
+        answer = self._door.finish(cycle, found, error)
         cycle.response_complete = True
         if cycle.disconnected or self.transport.is_closing():
             return
-        self.send(answer, b"" if cycle.keep_alive else b"connection: close\r\n")
+        if isinstance(answer, Answer):
+            self.send(answer, b"" if cycle.keep_alive else _CLOSE)
+        else:
+            closing = b"" if cycle.keep_alive else _CLOSE
+            self.transport.write(b"".join((STATUS_LINE[answer[0]], self.date_lines(), closing, *answer[1:])))
         if not cycle.keep_alive:
             self.transport.close()
         elif self.pipeline:
@@ -148,7 +183,8 @@ class Protocol(Connection):
         else:
             self.server_state.total_requests += 1
             self._since = self.loop.time()
-            self.all_answered()
+            if self._refusal is not None:
+                self.all_answered()
 
     def _plain_target(self) -> bytes:
         """The target of a request that anybody's copy may answer; b"" for any other."""
@@ -177,34 +213,14 @@ class Protocol(Connection):
         else:
             super().on_message_complete()
 
-    def _peer(self) -> str:
-        return self.client[0] if self.client else "127.0.0.1"
-
-    def _client_address(self) -> str:
-        """Who asks: the peer, or whom a trusted proxy names."""
-        if self._proxies is None:
-            return self._peer()
-        return client_address({"client": self.client, "headers": self.headers}, self._proxies)
-
-    def _write(self, copy: Copy, address: str) -> None:
-        """Head and body in one write, as the ordinary way has them."""
-        if copy.wire is None:
-            copy.wire = _wire(copy)
-        before, after = copy.wire
-        self.transport.write(b"".join((_OK, self.date_lines(), before, request_id(), after)))
-        self.server_state.total_requests += 1
-        if self._door is not None:
-            self._door.count_copy(copy, self.loop.time() - self._since, address)
-
-
-def _wire(copy: Copy) -> tuple[bytes, bytes]:
-    """(what stands before the request's id, what stands after it)."""
-    before, after, found = b"", b"", False
-    for name, value in complete(copy.answer):
-        if name == b"x-request-id":
-            before, found = before + b"x-request-id: ", True
-        elif found:
-            after += b"\r\n%s: %s" % (name, value)
-        else:
-            before += b"%s: %s\r\n" % (name, value)
-    return before, after + b"\r\n\r\n" + copy.answer.body
+    def _wire(self, answer: Answer) -> tuple[object, bytes, bytes]:
+        """(this second's default headers, what stands before the request's id, what stands after it)."""
+        before, after, found = _OK + self.date_lines(), b"", False
+        for name, value in complete(answer):
+            if name == b"x-request-id":
+                before, found = before + b"x-request-id: ", True
+            elif found:
+                after += b"\r\n%s: %s" % (name, value)
+            else:
+                before += b"%s: %s\r\n" % (name, value)
+        return self.server_state.default_headers, before, after + b"\r\n\r\n" + answer.body

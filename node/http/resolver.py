@@ -11,8 +11,8 @@ import asyncio
 import logging
 import re
 import time
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -20,42 +20,51 @@ from node import catalogue, metrics, suspicions
 from node.config import Settings
 from node.errors import ForgedHandle, HandleNotFound, HeadTooLarge, NodeError
 from node.http import answers, owners, pages, refusals, scan_pages
-from node.http.answers import Answer
-from node.http.copies import Copies, Copy
+from node.http.answers import Answer, Wire
+from node.http.copies import Copies
 from node.http.handle_api import api_answer
 from node.http.negotiation import CHINESE, LANGUAGES, Reader, reader_of, wants_page
 from node.http.queries import Query, query_of
 from node.http.requests import MAX_HEADERS, client_address, decoded_path
-from node.joining import Found
+from node.joining import Found, Waiter
 from node.kept import Form, View
+from node.reads import reads_of
 from node.records import gone_again
-from node.resolution import ask, resolve_timed, view_in
+from node.resolution import ask, resolve_timed
 from node.runtime import Node
 
 _PREFIX = re.compile(rb"^/\d{2}\.\d{3,5}\.\d+(/|%2[fF])")
+# A path and no more (RFC 3986 pchar): uvicorn's own parsing of it changes nothing, and refuses nothing.
+_RECORD = re.compile(rb"/\d{2}\.\d{3,5}\.\d+(?:/|%2[fF])[!$%&'()*+,\-./0-9:;=@A-Z_a-z~]*")
 _API = b"/api/handles/"
 _PRIVATE = (b"authorization", b"cookie")
 _log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True, frozen=True)
-class Begun:
-    """A resolution under way: the handle as it was given, what will be found, and who asked when."""
+class Begun(Waiter, Protocol):
+    """A plain request under way: its target, who asked when (perf_counter), and the handle as it was given. It is told
+    what was found."""
 
-    handle: str
-    asked: asyncio.Future[Found]
-    begin: float  # perf_counter
+    target: bytes
     address: str
+    begin: float
+    handle: str
 
 
 class FrontDoor:
     """ASGI application: the resolver's own paths, else `app`."""
 
-    def __init__(self, app: ASGIApp, state: Any, settings: Settings) -> None:
+    _node: Node  # while the lifespan runs
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        self._state = state  # state.node is set while the lifespan runs
-        self.copies = Copies(settings.copies, self._ask_again)
+        self.copies = Copies(settings.copies, self._still_kept, self._count_copies)
         self.settings = settings  # for the protocol class
+
+    def open(self, node: Node) -> None:
+        """From here on it may be asked; called by the lifespan."""
+        self._node = node
+        node.tally.tellers.append(self.copies.tell)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not ours(scope["method"], scope["raw_path"]):
@@ -63,46 +72,65 @@ class FrontDoor:
             return
         await answers.send_answer(send, await self._answer(scope), scope["method"] == "HEAD")
 
-    def begin(self, target: bytes, address: str) -> Begun | Answer | None:
-        """Begin to answer a plain request for a record: what is to be awaited, or a refusal; None for the ordinary
-        way, which waits for what has to be known first."""
-        handle, begin = "", time.perf_counter()
+    def begin(self, request: Begun) -> Answer | bool:
+        """Begin to answer a plain request for a record: True where it will be told, or a refusal; False for the
+        ordinary way, which waits for what has to be known first."""
+        target = request.target
         try:
-            handle = decoded_path(target, "/api/handles/" if target.startswith(_API) else "/")
-            asked = ask(self._state.node, handle)
+            if target.startswith(_API) or b"%" in target:
+                request.handle = decoded_path(target, "/api/handles/" if target.startswith(_API) else "/")
+            else:  # what `plain` lets through is ASCII
+                request.handle = target[1:].decode()
+            return ask(self._node, request.handle, request)
         except NodeError as error:
-            self._count(handle, error, "memory", begin, address)
+            self._count(request.handle, error, "memory", request.begin, request.address)
             return self._refusal(target, error, None)
-        return Begun(handle, asked, begin, address) if asked is not None else None
 
-    def finish(self, target: bytes, begun: Begun) -> Answer:
-        """The answer, once the future is done."""
-        handle, asked = begun.handle, begun.asked
-        refused, source = None, "pg"
+    def finish(self, request: Begun, found: Found | None, error: BaseException | None) -> Answer | Wire:
+        """The answer to what was begun."""
+        source, view = "pg", None
         try:
-            found = asked.result()
-            view = view_in(found, handle)
+            if found is None:
+                raise error or NodeError()
+            view = found.view()
+            if view is None:
+                raise HandleNotFound.of(handle=request.handle)
             source = view.source
-            answer = self._public(view, {}, target)
-            if source == "cache":
-                self.copies.put(target, answer, view, found.started)
-        except NodeError as error:
-            refused, answer = error, self._refusal(target, error, None)
-        except (Exception, asyncio.CancelledError):  # nobody cancels the future but a node that is closed
+            answer = self._found(request.target, view, found)
+            node = self._node
+            metrics.resolved.count("hit", source)
+            seconds = time.perf_counter() - request.begin
+            node.tally.count(view.prefix_id, True, seconds, request.address, time.time())
+            return answer
+        except NodeError as failure:
+            refused = failure
+        except (Exception, asyncio.CancelledError):  # nobody cancels a read but a node that is closed
             _log.exception("resolution failed")
             refused = NodeError()
-            answer = self._refusal(target, refused, None)
-        self._count(handle, refused, source, begun.begin, begun.address)
+        self._count(request.handle, refused, source, request.begin, request.address)
+        if type(refused) is HandleNotFound and not request.target.startswith(_API):
+            return answers.unknown_wire(request.handle)
+        return self._refusal(request.target, refused, None)
+
+    def _found(self, target: bytes, view: View, found: Found) -> Answer | Wire:
+        if view.source == "pg" and view.form is Form.RECORD and not target.startswith(_API):
+            return answers.public_wire(view, self.settings.max_age)
+        answer = self._public(view, {}, target)
+        if view.source == "cache":
+            self.copies.put(target, answer, view, found.started)
         return answer
 
-    def count_copy(self, copy: Copy, seconds: float, address: str) -> None:
+    async def _still_kept(self, copies: Sequence[tuple[str, bytes]]) -> tuple[float, list[bool]]:
+        return await reads_of(self._node).still_kept(copies)
+
+    def _count_copies(self, prefix_id: int, hits: int, seconds_each: float, address: str) -> None:
         """A hot record was answered from memory."""
-        metrics.resolved.count("hit", "copy")
-        self._state.node.tally.count(copy.prefix_id, True, seconds, address, time.time())
+        metrics.resolved.count("hit", "copy", hits)
+        self._node.tally.count_many(prefix_id, hits, seconds_each, address, time.time())
 
     def _count(self, handle: str, refused: NodeError | None, source: str, begin: float, address: str) -> None:
         """Count a resolution, whatever door it came through."""
-        node: Node = self._state.node
+        node: Node = self._node
         metrics.resolved.count(refused.code if refused else "hit", source)
         prefix_text, _, suffix = handle.partition("/")
         prefix = node.fence.prefixes.get(prefix_text)
@@ -110,12 +138,6 @@ class FrontDoor:
         node.tally.count(prefix.id if prefix else 0, refused is None, time.perf_counter() - begin, address, now)
         if prefix is not None and isinstance(refused, HandleNotFound):
             suspicions.note_miss(node, prefix.id, suffix, now, forged=isinstance(refused, ForgedHandle))
-
-    def _ask_again(self, handle: str) -> asyncio.Future[Found] | None:
-        try:
-            return ask(self._state.node, handle)
-        except NodeError:
-            return None
 
     async def _answer(self, scope: Scope) -> Answer:
         begin = time.perf_counter()
@@ -141,7 +163,7 @@ class FrontDoor:
             _log.exception("resolution failed")
             refused = NodeError()
             answer = self._refusal(target, refused, reader)
-        self._count(handle, refused, source, begin, client_address(scope, self._state.node.settings))
+        self._count(handle, refused, source, begin, client_address(scope, self._node.settings))
         metrics.resolve_seconds.observe(time.perf_counter() - begin)
         return answer
 
@@ -149,7 +171,7 @@ class FrontDoor:
         self, scope: Scope, headers: dict[bytes, bytes], handle: str, query: Query, reader: Reader | None
     ) -> tuple[Answer, str]:
         """(answer, the tier that gave it)."""
-        node: Node = self._state.node
+        node: Node = self._node
         target: bytes = scope["raw_path"]
         api = target.startswith(_API)
         if any(name in headers for name in _PRIVATE):
@@ -163,7 +185,7 @@ class FrontDoor:
             return await scan_pages.public(node, handle, reader), "pg"
         conditional = headers.get(b"if-none-match")
         shared = not query and conditional is None
-        if shared and (copy := self.copies.get(target)) is not None:
+        if shared and (copy := self.copies.by_target.get(target)) is not None and copy.until > time.monotonic():
             return copy.answer, "copy"
         view, started = await resolve_timed(node, handle)
         if api and view.form == Form.RECORD:
@@ -176,7 +198,7 @@ class FrontDoor:
         return answer, view.source
 
     def _public(self, view: View, query: Query, target: bytes) -> Answer:
-        node: Node = self._state.node
+        node: Node = self._node
         if target.startswith(_API):
             return api_answer(node, view, query)
         if view.form == Form.GONE:
@@ -185,7 +207,7 @@ class FrontDoor:
 
     def _refusal(self, target: bytes, error: NodeError, reader: Reader | None) -> Answer:
         if reader is not None:
-            return pages.as_answer(refusals.problem(self._state.node, error, reader))
+            return pages.as_answer(refusals.problem(self._node, error, reader))
         if target.startswith(_API):
             return answers.api_refusal(error, target[len(_API) :].decode("ascii", "replace"))
         return answers.refusal(error)
@@ -198,4 +220,4 @@ def ours(method: str, target: bytes) -> bool:
 
 def plain(target: bytes) -> bool:
     """Whether a request for this may be begun by the protocol class."""
-    return _PREFIX.match(target) is not None
+    return _RECORD.fullmatch(target) is not None

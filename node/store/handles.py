@@ -13,7 +13,7 @@ _COLUMNS = "suffix, kind, status, lot, template_id, values, reason, successor, v
 # Times as seconds, rounded to the microseconds that PostgreSQL keeps: a cached row equals a stored one.
 _ROW = (
     "h.suffix, h.kind, h.status, h.lot, h.template_id, h.values, h.reason, h.successor, h.version, "
-    "extract(epoch FROM h.created_at)::float8 AS created_at, extract(epoch FROM h.updated_at)::float8 AS updated_at"
+    "date_part('epoch', h.created_at) AS created_at, date_part('epoch', h.updated_at) AS updated_at"
 )
 
 _SELECT_ONE = f"SELECT {_ROW} FROM handle h WHERE h.shard = $1 AND h.prefix_id = $2 AND h.suffix = $3"
@@ -77,7 +77,7 @@ _TEMPLATES = """
 """
 
 _HISTORY = f"""
-    SELECT {_ROW}, h.actor FROM handle_history h
+    SELECT h.actor, {_ROW} FROM handle_history h
      WHERE h.shard = $1 AND h.prefix_id = $2 AND h.suffix = $3 ORDER BY h.version
 """
 
@@ -94,20 +94,16 @@ class NewRow:
     content: bytes
 
 
+_KINDS, _STATUSES = (
+    {int(kind): kind for kind in Kind},
+    {int(status): status for status in Status},
+)  # a call costs 0.3 us
+
+
 def _row(record: Any) -> Row:
-    return Row(
-        suffix=record["suffix"],
-        kind=Kind(record["kind"]),
-        status=Status(record["status"]),
-        lot=record["lot"],
-        template_id=record["template_id"],
-        content=record["values"],
-        reason=record["reason"],
-        successor=record["successor"],
-        version=record["version"],
-        created_at=record["created_at"],
-        updated_at=record["updated_at"],
-    )
+    """The row in a record's last eleven columns, which are those of `_ROW`."""
+    suffix, kind, status, *rest = tuple(record)[-11:]
+    return Row(suffix, _KINDS[kind], _STATUSES[status], *rest)
 
 
 async def fetch(conn: ReadConnection, shard: int, prefix_id: int, suffix: str) -> Row | None:
