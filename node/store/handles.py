@@ -1,4 +1,8 @@
-"""SQL over `handle`, `handle_history` and `event`: sharded tables, so every statement names the shard."""
+"""SQL over `handle`, `handle_history` and `event`: sharded tables, so every statement names the shard.
+
+Content goes in and comes out in its stored form (handle_codec/pure/contents.py), here and in the COPY of store/imports:
+nothing outside knows of it, and no SQL compares it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from handle_codec.errors import UnreadableContent
+from handle_codec.twin import restore_content, shorten_content
+from node.errors import UnreadableRow
 from node.model import Kind, Row, Status
 from node.runtime import Connection, ReadConnection
 
@@ -95,13 +102,17 @@ class NewRow:
 
 
 def _row(record: Any) -> Row:
+    try:
+        content = restore_content(record["values"])
+    except UnreadableContent as error:
+        raise UnreadableRow.of(suffix=record["suffix"], reason=str(error)) from error
     return Row(
         suffix=record["suffix"],
         kind=Kind(record["kind"]),
         status=Status(record["status"]),
         lot=record["lot"],
         template_id=record["template_id"],
-        content=record["values"],
+        content=content,
         reason=record["reason"],
         successor=record["successor"],
         version=record["version"],
@@ -145,7 +156,7 @@ async def insert(conn: Connection, prefix_id: int, rows: Sequence[NewRow]) -> se
         [r.kind for r in rows],
         [r.lot for r in rows],
         [r.template_id for r in rows],
-        [r.content for r in rows],
+        [shorten_content(r.content) for r in rows],
     )
     return {record["suffix"] for record in records}
 
@@ -167,7 +178,7 @@ async def replace(conn: Connection, shard: int, prefix_id: int, row: Row, actor:
         row.status,
         row.lot,
         row.template_id,
-        row.content,
+        shorten_content(row.content),
         row.reason,
         row.successor,
     )
