@@ -72,6 +72,7 @@ include "speed_rows.pxi"
 include "speed_row_lines.pxi"
 include "speed_row_batch.pxi"
 include "speed_contents.pxi"
+include "speed_restored.pxi"
 include "speed_row_copy.pxi"
 
 for _name in __all__:
