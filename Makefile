@@ -57,7 +57,7 @@ bench-codec: $(STAMP) ## the compiled codec beside the pure one and biip
 
 SECONDS_EACH ?= 60
 FUZZ_JOBS ?= 2
-fuzz: $(STAMP) ## fuzz the codec, SECONDS_EACH (60) for each of its eight targets
+fuzz: $(STAMP) ## fuzz the codec, SECONDS_EACH (60) for each of its nine targets
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=3.0' # wheels for CPython on Linux
 	$(BIN)/python tests/fuzz_codec.py --seconds $(SECONDS_EACH) --jobs $(FUZZ_JOBS)
 

@@ -17,7 +17,9 @@ from handle_codec.pure import parse_batch as parse_batch
 from handle_codec.pure import parse_digital_link as parse_digital_link
 from handle_codec.pure import parse_elements as parse_elements
 from handle_codec.pure import parse_issued as parse_issued
+from handle_codec.pure import restore_content as restore_content
 from handle_codec.pure import shard_batch as shard_batch
 from handle_codec.pure import shard_of as shard_of
 from handle_codec.pure import shards_of as shards_of
+from handle_codec.pure import shorten_content as shorten_content
 from handle_codec.pure import sort_rows as sort_rows

@@ -17,8 +17,10 @@ from handle_codec.columns import Columns as _Columns
 from handle_codec.columns import RowBatch as _RowBatch
 from handle_codec.columns import Unsure as _Unsure
 from handle_codec.errors import InvalidHandle
+from handle_codec.names import NAMES as _NAMES
 from handle_codec.pure.batch import MAX_LINE as _MAX_LINE
 from handle_codec.pure.batch import decoded
+from handle_codec.pure import contents as _contents
 from handle_codec.pure import ff1 as _ff1
 from handle_codec.pure import gs1 as _gs1
 from handle_codec.pure import shards as _shards
@@ -69,6 +71,8 @@ include "speed_row_values.pxi"
 include "speed_rows.pxi"
 include "speed_row_lines.pxi"
 include "speed_row_batch.pxi"
+include "speed_contents.pxi"
+include "speed_restored.pxi"
 include "speed_row_copy.pxi"
 
 for _name in __all__:

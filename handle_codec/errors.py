@@ -67,6 +67,13 @@ _REASONS = {
     "forged": ("the serial was not minted under this prefix", "该序列号不是在此前缀下铸造的"),
 }
 
+_UNREADABLE = {
+    "form": "neither JSON nor a form that is known",
+    "name": "an attribute's number that is not known",
+    "value": "a kind of value that is not known",
+    "cut": "it ends too early",
+}
+
 
 class InvalidCode(ValueError):
     """Not a code: `code` is a stable word, `position` the 0-based character where it goes wrong."""
@@ -83,3 +90,15 @@ class InvalidCode(ValueError):
 
 class InvalidHandle(InvalidCode):
     """Not a handle."""
+
+
+class UnreadableContent(ValueError):
+    """Stored content that is damaged, or was written by a newer release. `position` is its byte."""
+
+    def __init__(self, what: str, position: int) -> None:
+        self.what = what  # form, name, value, cut
+        self.position = position
+        super().__init__(f"stored content cannot be read: {_UNREADABLE[what]} (at byte {position})")
+
+    def __reduce__(self) -> tuple[type[UnreadableContent], tuple[str, int]]:
+        return type(self), (self.what, self.position)

@@ -143,9 +143,18 @@ cdef uint8_t* put_head(uint8_t* into, uint32_t prefix, uint32_t template, uint64
     return put32(put32(put32(put32(put32(put32(into, 4), prefix), 4), template), 4), 1)
 
 
-cdef void put_rows(
+cdef inline uint8_t* put_content(uint8_t* into, const uint8_t* s, uint32_t start, uint32_t end) noexcept nogil:
+    """The content in its stored form, which is never longer than the content."""
+    cdef Py_ssize_t used = put_short(into + 4, s + start, end - start)
+    if used < 0:
+        return put_bytes(into, s, start, end)
+    return put32(into, <uint32_t>used) + used
+
+
+cdef uint8_t* put_rows(
     uint8_t* into, const uint8_t* head, const Columns_* c, const uint32_t* order, Py_ssize_t count
 ) noexcept nogil:
+    """Where the rows end."""
     cdef Py_ssize_t n
     cdef uint32_t i
     for n in range(count):
@@ -155,8 +164,9 @@ cdef void put_rows(
         into = put16(put32(put16(put32(into, 2), 0), 2), 1)
         into = put_bytes(into, c.s, c.suffixes[i], c.lots[i])
         into = put_bytes(into, c.s, c.lots[i], c.contents[i])
-        into = put_bytes(into, c.s, c.contents[i], c.ends[i])
+        into = put_content(into, c.s, c.contents[i], c.ends[i])
         into = put32(put32(into, 0), 0)
+    return into
 
 
 def copy_rows(batch, order, int32_t prefix_id, int32_t template_id, int64_t now, first=0, count=-1):
@@ -166,6 +176,7 @@ def copy_rows(batch, order, int32_t prefix_id, int32_t template_id, int64_t now,
     cdef bytes made
     cdef uint8_t[50] head
     cdef uint8_t* into
+    cdef uint8_t* end
     start, stop, _ = slice(first, len(order) if count < 0 else first + count).indices(len(order))
     if len(order) * 4 != PyBytes_Size(order.obj):
         raise ValueError("an order is given as sort_rows made it")
@@ -178,5 +189,5 @@ def copy_rows(batch, order, int32_t prefix_id, int32_t template_id, int64_t now,
     into = <uint8_t*>PyBytes_AsString(made)
     put_head(head, <uint32_t>prefix_id, <uint32_t>template_id, <uint64_t>now)
     with nogil:
-        put_rows(into, head, &c, wanted + start, stop - start)
-    return made
+        end = put_rows(into, head, &c, wanted + start, stop - start)
+    return made[:end - into]

@@ -27,9 +27,11 @@ __all__ = [
     "parse_digital_link",
     "parse_elements",
     "parse_issued",
+    "restore_content",
     "shard_batch",
     "shard_of",
     "shards_of",
+    "shorten_content",
     "sort_rows",
 ]
 

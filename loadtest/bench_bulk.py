@@ -1,4 +1,5 @@
-"""`make bench-bulk`: a season over REST beside a plain COPY of the same rows, on the same PostgreSQL, in one run.
+"""`make bench-bulk`: a season over REST beside a plain COPY of the same rows and the baseline's batch route, on the
+same PostgreSQL, in one run.
 
 Chunks are made before the clock starts, by this process: the client's own JSON is not what is measured. `--rows` says
 how many (default 1,000,000); absolute figures are those of this machine, the ratios are what counts.
@@ -23,6 +24,7 @@ import httpx
 from handle_codec.rows import COPY_HEADER, COPY_TRAILER
 from handle_codec.twin import copy_rows, decode_rows, sort_rows
 from loadtest import loop_hold
+from loadtest.batch_route import rate_of_batches
 from loadtest.observing import memory as memory_of_node
 from loadtest.seasons import Season
 from loadtest.servers import dev_node
@@ -33,6 +35,7 @@ from node.templates import compile_template, load_industries
 
 CHUNK = 25_000
 IN_FLIGHT = 2
+BATCH_RATIO = 8  # wanted (issue 4): how many times the baseline's batch route
 _SMALL = 5_000  # rows of a chunk where bloat is measured
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -194,6 +197,7 @@ async def measure(rows: int) -> dict[str, Any]:
             minted = await bench.mint()
             holds = await loop_hold.measure(ready)
             theirs = await bench.plain()
+            batches = await rate_of_batches(ready, bench.season)
             await bench.client.aclose()
     tenth = max(rows // 5, CHUNK)
     drift = [rate(d, rows - tenth) / rate(d, 0, tenth) for d in (ours, theirs)]
@@ -204,6 +208,9 @@ async def measure(rows: int) -> dict[str, Any]:
         "copy_seconds": theirs[-1][0],
         "copy_rate": rate(theirs),
         "ratio": rate(ours) / rate(theirs),
+        "baseline_batch_rate": batches,
+        "ratio to baseline's batches": rate(ours) / batches,
+        "ratio wanted": BATCH_RATIO,
         "last_fifth_to_first": drift[0],
         "copy_last_fifth_to_first": drift[1],
         "bytes_per_item": disk,

@@ -28,6 +28,8 @@ HANDLE = "88.999.1001/LC-2026-HARVEST-00001"
 LINK = "https://id.example.com/01/06901234567892/10/A213B1/21/1234"
 MESSAGE = "]C10106901234567892111412311715070710A213B1\x1d211234"
 GTIN = "6901234567892"
+CONTENT = b'{"attributes":{"carton_id":"C000000005","fruit_weight_g":323,"net_weight_kg":5.17,"ssc_pct":10.8}}'
+STORED = pure.shorten_content(CONTENT)
 ROWS = 200_000  # of a compiled batch: 6.6 MB, more than the second-level cache
 PURE_ROWS = 5_000
 ITEMS = 50_000  # of a chunk of an import: 10 MB
@@ -158,7 +160,9 @@ def _row_measures(compiled: Any) -> list[Measure]:
     return [
         each("decode_rows, each", lambda t, data, _, __: t.decode_rows(PLAN, data), 700),
         each("sort_rows, each", lambda t, _, batch, __: t.sort_rows(batch), 150),
-        each("copy_rows, each", lambda t, _, batch, order: t.copy_rows(batch, order, 1, 2, 3), 150),
+        each("copy_rows, each", lambda t, _, batch, order: t.copy_rows(batch, order, 1, 2, 3), 300),
+        _both("shorten_content, of a carton", compiled, lambda t: lambda: t.shorten_content(CONTENT)),
+        _both("restore_content, the same", compiled, lambda t: lambda: t.restore_content(STORED), 1500),
     ]
 
 

@@ -6,15 +6,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import re
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 
+from handle_codec.columns import RowBatch
 from handle_codec.rows import COPY_HEADER, COPY_TRAILER
 from handle_codec.twin import copy_rows, decode_rows, sort_rows
 from loadtest.seasons import Season
@@ -29,27 +29,21 @@ CHUNK = 25_000
 _NAMED = ", ".join(_COLUMNS)
 
 
-def _narrow(values: str = "values") -> str:
-    """Seconds for times, one smallint for kind and status, template as a smallint, reason and successor elsewhere."""
-    return (
-        "SELECT extract(epoch FROM created_at)::int4 - 946684800 AS created_at, "
-        "extract(epoch FROM updated_at)::int4 - 946684800 AS updated_at, prefix_id, version, "
-        "template_id::smallint AS template_id, shard, (kind * 16 + status)::smallint AS kind_status, suffix, lot, "
-        f"{values} AS values FROM source ORDER BY shard, suffix"
-    )
-
-
-def _layouts(shorter: str) -> dict[str, tuple[str, int]]:
-    """(how the table is made from the rows as they are, fill factor of the primary key)."""
-    plain = f"SELECT {_NAMED} FROM source ORDER BY shard, suffix"
-    short = plain.replace("values,", f"{shorter} AS values,")
-    return {
-        "as it is": (plain, 90),
-        "full pages of the primary key": (plain, 100),
-        "narrow columns": (_narrow(), 100),
-        "names as tokens": (short, 100),
-        "both": (_narrow(shorter), 100),
-    }
+# Seconds for times, one smallint for kind and status, template as a smallint, reason and successor elsewhere.
+_NARROW = (
+    "SELECT extract(epoch FROM created_at)::int4 - 946684800 AS created_at, "
+    "extract(epoch FROM updated_at)::int4 - 946684800 AS updated_at, prefix_id, version, "
+    "template_id::smallint AS template_id, shard, (kind * 16 + status)::smallint AS kind_status, suffix, lot, "
+    "values FROM source ORDER BY shard, suffix"
+)
+_PLAIN = f"SELECT {_NAMED} FROM source ORDER BY shard, suffix"
+# How the table is made from the rows as they are, and the fill factor of its primary key.
+LAYOUTS = {
+    "as it is": (_PLAIN, 90),
+    "full pages of the primary key": (_PLAIN, 100),
+    "narrow columns": (_NARROW, 90),
+    "content as JSON": (_PLAIN.replace("values,", "json AS values,"), 90),
+}
 
 
 async def measure(rows: int) -> dict[str, dict[str, dict[str, float]]]:
@@ -66,10 +60,14 @@ async def measure(rows: int) -> dict[str, dict[str, dict[str, float]]]:
 
 async def _of_spread(conn: Any, rows: int, spread: int) -> dict[str, dict[str, float]]:
     await conn.execute("DROP TABLE IF EXISTS source; CREATE UNLOGGED TABLE source (LIKE handle)")
-    bodies = _bodies(rows, spread)
-    names = await _load(conn, bodies, "source")
+    await conn.execute("DROP TABLE IF EXISTS content; CREATE UNLOGGED TABLE content (suffix text, json bytea)")
+    for batch in _batches(rows, spread):
+        await _load(conn, batch)
+    await conn.execute(
+        "ALTER TABLE source ADD json bytea; UPDATE source s SET json = c.json FROM content c WHERE c.suffix = s.suffix"
+    )
     found = {}
-    for layout, (select, fill) in _layouts(_shorter(names)).items():
+    for layout, (select, fill) in LAYOUTS.items():
         await conn.execute(f"DROP TABLE IF EXISTS target; CREATE TABLE target AS {select} LIMIT 0")
         await conn.execute('ALTER TABLE target ALTER suffix TYPE text COLLATE "C", ALTER lot TYPE text COLLATE "C"')
         await conn.execute(f"ALTER TABLE target ADD PRIMARY KEY (shard, prefix_id, suffix) WITH (fillfactor = {fill})")
@@ -92,39 +90,29 @@ def _suffix(number: int) -> str:
     return f"S{number:09d}"
 
 
-def _bodies(rows: int, spread: int) -> list[bytes]:
+def _batches(rows: int, spread: int) -> Iterator[RowBatch]:
     season = Season("88.999.1001", rows)
     prefix = Prefix(1, season.prefix, 1, 7, spread, PrefixStatus.ENABLED, True, "", "", "")
     compiled = next(compile_template(t) for t in load_industries() if t.code == "pear")
     lots = {lot["handle"].partition("/")[2]: lot["attributes"] for lot in season.lots()}
     plan = plan_of(compiled, prefix, lots)
-    made = []
     for first in range(0, rows, CHUNK):
         batch = decode_rows(plan, season.chunk(first, CHUNK))
         assert not batch.unsure
-        made.append(copy_rows(batch, sort_rows(batch)[0], 1, 1, 0))
-    return made
+        yield batch
 
 
-async def _load(conn: Any, bodies: list[bytes], table: str) -> list[str]:
-    """COPY the rows; the names that stand in their contents."""
-    for body in bodies:
+async def _load(conn: Any, batch: RowBatch) -> None:
+    """COPY the rows as the node does, and their content as JSON beside them."""
+    body = copy_rows(batch, sort_rows(batch)[0], 1, 1, 0)
 
-        async def source(body: bytes = body) -> AsyncIterator[bytes]:
-            for part in (COPY_HEADER, body, COPY_TRAILER):
-                yield part
+    async def source() -> AsyncIterator[bytes]:
+        for part in (COPY_HEADER, body, COPY_TRAILER):
+            yield part
 
-        await conn.copy_to_table(table, source=source(), format="binary", columns=_COLUMNS)
-    content = bytes(await conn.fetchval(f"SELECT values FROM {table} LIMIT 1")).decode()
-    return re.findall(r'"(\w+)":', content)
-
-
-def _shorter(names: list[str]) -> str:
-    """The content with one byte for each name: an expression over `values`."""
-    text = "convert_from(values, 'UTF8')"
-    for number, name in enumerate(names, 1):
-        text = f"replace({text}, '\"{name}\":', chr({number}))"
-    return f"convert_to({text}, 'UTF8')"
+    await conn.copy_to_table("source", source=source(), format="binary", columns=_COLUMNS)
+    contents = [(batch.suffix(i), batch.content(i)) for i in range(len(batch))]
+    await conn.copy_records_to_table("content", records=contents)
 
 
 def main() -> int:

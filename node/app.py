@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -51,7 +52,11 @@ def worker_app() -> ASGIApp:
     """What a worker process serves: logging of its own, then the node by its environment."""
     settings = Settings.from_env()
     logs.setup(settings.log_level)
-    return create_app(settings)
+    app = create_app(settings)
+    # What stands now stands as long as the worker: without it a full collection has only requests to walk.
+    gc.collect()
+    gc.freeze()
+    return app
 
 
 def create_app(settings: Settings | None = None) -> ASGIApp:

@@ -10,7 +10,7 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
@@ -20,7 +20,7 @@ from handle_codec.twin import decode_rows, sort_rows
 from node import catalogue
 from node.errors import DuplicateInBatch, NodeError
 from node.model import Identity, Kind, Prefix, Row
-from node.outcomes import TURN, Outcome, ReadRows, bare, compare, read_rows, turns
+from node.outcomes import TURN, Outcome, ReadRows, Result, compare, read_rows, turns
 from node.records import unpack
 from node.registration import fetch_lots, owned_prefix, store_rows
 from node.row_plans import plan_of
@@ -59,26 +59,13 @@ class Chunk:
     count: int
     sure: Sure | None
     slow: ReadRows
-    numbers: list[int] = field(default_factory=list)  # of the slow rows, within the chunk
+    refused: Result  # of the slow rows that cannot be read
+    numbers: Sequence[int]  # of the slow rows, within the chunk
 
     def prefixes(self) -> list[str]:
         """Under which its rows stand."""
         sure = {self.sure.prefix.prefix} if self.sure else set()
         return sorted(sure | {draft.prefix for draft in self.slow.drafts.values()})
-
-
-@dataclass(slots=True)
-class Result:
-    """What became of a chunk: how many rows of each outcome, and the outcomes that are errors."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    errors: list[Outcome] = field(default_factory=list)
-
-    def add(self, outcome: Outcome) -> None:
-        self.counts[outcome.outcome] += 1
-        if outcome.error is not None:
-            bare(outcome.error)
-            self.errors.append(outcome)
 
 
 def lines_of(body: bytes) -> list[bytes]:
@@ -89,7 +76,17 @@ def lines_of(body: bytes) -> list[bytes]:
 async def slow_chunk(body: bytes) -> Chunk:
     """All rows for the slow way."""
     rows = lines_of(body)
-    return Chunk(body, len(rows), None, await read_rows(rows), list(range(len(rows))))
+    return Chunk(body, len(rows), None, *await _read(rows, range(len(rows))))
+
+
+async def _read(rows: Sequence[bytes], numbers: Sequence[int]) -> tuple[ReadRows, Result, Sequence[int]]:
+    refused = Result()
+
+    def refuse(outcome: Outcome) -> None:
+        outcome.row = numbers[outcome.row]
+        refused.add(outcome)
+
+    return await read_rows(rows, refuse), refused, numbers
 
 
 async def read_chunk(node: Node, body: bytes, template: str) -> Chunk:
@@ -110,12 +107,14 @@ async def read_chunk(node: Node, body: bytes, template: str) -> Chunk:
 
     sure = await asyncio.to_thread(decode)
     unsure = sure.batch.unsure
-    slow = await read_rows([_TOO_LONG if row.raw is None else row.raw for row in unsure])
+    rows, places = [_TOO_LONG if row.raw is None else row.raw for row in unsure], [row.row for row in unsure]
+    unsure.clear()  # 50,000 tuples for the collector to look at
+    slow, refused, numbers = await _read(rows, places)
     if await asyncio.to_thread(
         _meet, sure, slow
     ):  # the earlier of two rows with one handle wins: for that both have to go the same way
         return await slow_chunk(body)
-    return Chunk(body, sure.batch.row_count, sure, slow, [row.row for row in unsure])
+    return Chunk(body, sure.batch.row_count, sure, slow, refused, numbers)
 
 
 def _without(order: memoryview, doubles: frozenset[int]) -> memoryview:
@@ -166,11 +165,13 @@ async def store_chunk(node: Node, conn: Connection, identity: Identity, chunk: C
     result = Result()
     if chunk.sure is not None and not await _store_sure(conn, identity, chunk.sure, own, result):
         chunk = await slow_chunk(chunk.body)  # a lot changed since it was read: its rows are judged again
-    for first, part in chunk.slow.parts(_PART):
-        for number, outcome in enumerate(await store_rows(node, conn, identity, part), first):
-            outcome.row = chunk.numbers[number]
-            result.add(outcome)
-    await asyncio.to_thread(result.errors.sort, key=attrgetter("row"))
+    result.join(chunk.refused)
+    for part in chunk.slow.parts(_PART):
+        async for outcomes in turns(await store_rows(node, conn, identity, part)):
+            for outcome in outcomes:
+                outcome.row = chunk.numbers[outcome.row]
+                result.add(outcome)
+    await asyncio.to_thread(result.lines.sort, key=attrgetter("row"))
     return result
 
 

@@ -67,9 +67,7 @@ async def _apply(node: Node, conn: Connection, identity: Identity, own: Any, num
     body = gzip.decompress(await store.body(conn, own["id"], number))
     chunk = await read_chunk(node, body, own["template"])
     result = await stored(node, conn, identity, own, chunk)
-    for outcome in result.errors:
-        error = outcome.error
-        assert error is not None
+    if (outcome := result.first) is not None and (error := outcome.error) is not None:
         whole = RowError("", error.code, error.zh.format_map(error.datum), error.en.format_map(error.datum))
         raise ImportRefused.of(
             *(error.errors[:10] or [whole]),

@@ -322,3 +322,10 @@ class TemplateError(NodeError):
 
     code, response_code, kind = "invalid_template", 202, "invalid"
     zh, en = "模板 {file} 的 {field} 不正确：{reason_zh}", "Template {file}, {field}: {reason}"
+
+
+class UnreadableRow(NodeError):
+    """What is stored of a handle is damaged, or newer code wrote it: the database's fault, not the caller's."""
+
+    code = "unreadable_row"
+    zh, en = "标识后缀 {suffix} 的存储内容无法读取：{reason}", "The row of suffix {suffix} cannot be read: {reason}"

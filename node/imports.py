@@ -18,20 +18,18 @@ from typing import Annotated, Any
 import msgspec
 
 from node import catalogue, metrics, sheets
-from node.chunks import Chunk, Result, read_chunk, store_chunk
+from node.chunks import Chunk, read_chunk, store_chunk
 from node.drafts import decoded, issued_handle
 from node.errors import (
     ChunkDiffers,
     ImportClosed,
-    NodeError,
     NotFound,
     Unavailable,
 )
 from node.model import Identity
-from node.outcomes import Outcome, turns
+from node.outcomes import Result, turns
 from node.runtime import Connection, Node, reading
 from node.store import imports as store
-from node.store.imports import ErrorLine
 from node.writing import Change, Claim, change
 
 MAX_CHUNK_ROWS = 50_000
@@ -208,21 +206,10 @@ async def settle(conn: Connection, import_id: str, number: int, rows: int, resul
     counts = {name: result.counts[name] for name in _OUTCOMES}
     await store.settle(conn, import_id, number, [rows, *counts.values()])
     shown: list[dict[str, Any]] = []
-    async for outcomes in turns(result.errors):
-        lines = [line for outcome in outcomes if outcome.error for line in _lines(outcome, outcome.error)]
+    async for lines in turns(result.lines):
         await store.insert_errors(conn, import_id, number, lines)
         shown += [{key: getattr(line, key) for key in _SHOWN} for line in lines[: _SHOWN_ERRORS - len(shown)]]
     return {"chunk": number, "rows": rows, **counts, "errors": shown}
-
-
-def _lines(outcome: Outcome, error: NodeError) -> list[ErrorLine]:
-    named = [(e.field, e.code, f"{e.zh} / {e.en}") for e in error.errors] or [("", error.code, error.detail)]
-    return [
-        ErrorLine(
-            outcome.row, position, outcome.outcome, outcome.handle, *(part.replace("\0", "\ufffd") for part in one)
-        )
-        for position, one in enumerate(named)
-    ]
 
 
 async def state(node: Node, identity: Identity, import_id: str) -> dict[str, Any]:

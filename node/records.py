@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -30,7 +30,7 @@ _INTERVAL_WORDS = {
 _STRICTEST = ("tombstone", "recalled", "void", "unshipped", "suspended", "active")
 
 
-def pack(attributes: Mapping[str, Any], values: list[dict[str, Any]]) -> bytes:
+def pack(attributes: Mapping[str, Any], values: Sequence[dict[str, Any]]) -> bytes:
     """Canonical content: sorted keys, empty members left out. Equal content is equal bytes."""
     content: dict[str, Any] = {}
     if attributes:

@@ -70,12 +70,12 @@ async def store_rows(
     kind: Kind = Kind.ITEM,
     insert: Insert = handles.insert,
 ) -> list[Outcome]:
-    """Store what was read, in the caller's transaction; one outcome for each row, in order."""
+    """Store what was read, in the caller's transaction; one outcome for each draft and each row refused, in order."""
     outcomes = dict(read.refused)
     for prefix in sorted({draft.prefix for draft in read.drafts.values()}):
         mine = {n: draft for n, draft in read.drafts.items() if draft.prefix == prefix}
         await _register_under(node, conn, identity, prefix, mine, kind, insert, outcomes)
-    return [outcomes[n] for n in range(read.count)]
+    return [outcomes[n] for n in sorted(outcomes)]
 
 
 async def owned_prefix(conn: Connection, identity: Identity, text: str) -> Prefix:

@@ -32,7 +32,7 @@ with watched:
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
     from handle_codec import _speed, pure, recognise
-    from handle_codec.errors import InvalidCode
+    from handle_codec.errors import InvalidCode, UnreadableContent
     from handle_codec.plans import Bound, FieldPlan, LotPlan, Pair, RowPlan
     from handle_codec.serials import SerialKey, with_check_character, without_check_character
 
@@ -76,6 +76,8 @@ SEEDS = {
     "schemes": ["did:bid:efnVUgqQFfYeu97ABf6sGm3WFtVXHZB2", "urn:oid:1.2.156", "91110108589104047H", "(7003)2612311200",
                 "10.1000/182", "MA.156.M0.1", "VAA1", "81234567890123456789", "https://e.com/01/06901234567892/235/T"],
     "serials": ["V8CQN3C64A5PS5\nVTWQWVWDX70Y7Q", "v8cqn3c64a5pso", "A12425GABC1234002M"],
+    "contents": ['{"attributes":{"carton_id":"C1","no_name":"x","ssc_pct":10.80,"grade":"","qc":"a\\"b","x":[{"y":"}"}]},"values":[]}',
+                 "\x013\x02C1\x24\x84true\xff\x01a\x01b\x00,}"],
     "shards": ["LC-2026-HARVEST-00001", "x" * 100],
 }  # fmt: skip
 
@@ -174,6 +176,22 @@ def rows(data: bytes) -> None:
     assert found[0] == found[1], data
 
 
+def contents(data: bytes) -> None:
+    for plain in (data, b'{"attributes":{' + data):
+        stored = pure.shorten_content(plain)
+        assert stored == _speed.shorten_content(plain), plain
+        if plain.startswith(b"{"):
+            assert pure.restore_content(stored) == plain, plain
+    for stored in (data, b"\x01" + data):
+        found = []
+        for twin in (_speed, pure):
+            try:
+                found.append(twin.restore_content(stored))
+            except UnreadableContent as error:
+                found.append((error.what, error.position))
+        assert found[0] == found[1], stored
+
+
 def shards(data: bytes) -> None:
     same("hash64", data)
     text = data.decode("utf-8", "replace")
@@ -188,7 +206,7 @@ def planted(data: bytes) -> None:
         raise AssertionError("planted")
 
 
-TARGETS = {f.__name__: f for f in (handles, batches, gs1, links, rows, schemes, serials, shards)}
+TARGETS = {f.__name__: f for f in (handles, batches, gs1, links, rows, contents, schemes, serials, shards)}
 PLANTED = {"planted": planted}
 
 

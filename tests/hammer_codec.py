@@ -21,7 +21,7 @@ from fuzz_codec import SEEDS, TARGETS
 
 # Shares of the inputs: what is cheap and seen by everybody gets most.
 SHARES = {
-    "handles": 38, "links": 20, "gs1": 16, "shards": 10, "serials": 6, "schemes": 6, "batches": 2, "rows": 2,
+    "handles": 34, "links": 20, "gs1": 16, "shards": 10, "contents": 4, "serials": 6, "schemes": 6, "batches": 2, "rows": 2,
 }  # fmt: skip
 _GROWTH = 64  # MiB that a target may grow by after its first hundredth
 _PIECES = [

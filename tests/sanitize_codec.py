@@ -20,7 +20,7 @@ from setuptools import Extension
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "sanitize"
 TESTS = ["test_codec.py", "test_codec_gs1.py", "test_codec_serials.py", "test_codec_schemes.py", "test_codec_rows.py"]
-TESTS += ["test_codec_equal.py", "test_codec_bounds.py"]
+TESTS += ["test_codec_equal.py", "test_codec_bounds.py", "test_codec_contents.py"]
 
 
 def build() -> None:

@@ -10,6 +10,7 @@ from codec_twins import needs_compiled, outcome, swapped
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stored_pieces import content, stored
 from test_codec_rows import PLAN, USUAL
 
 import handle_codec
@@ -55,9 +56,11 @@ INPUTS: dict[str, tuple[Any, ...]] = {
     "parse_digital_link": (text,),
     "parse_elements": (text,),
     "parse_issued": (text,),
+    "restore_content": (stored,),
     "shard_batch": (lines.map(pure.parse_batch), home, spread),
     "shard_of": (text, home, spread),
     "shards_of": (st.lists(text, max_size=3), home, spread),
+    "shorten_content": (content,),
     "sort_rows": (rows.map(lambda r: pure.decode_rows(PLAN, r)),),
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import gc
 import gzip
 import io
 import json
@@ -399,4 +400,30 @@ async def test_a_lot_that_changes_while_its_rows_are_on_the_way(
         lambda doing: store_chunk(node, doing.conn, given.firm.identity, late, {"staging": False, "check_only": False}),
     )
     assert after.counts == {"rejected": 5}
-    assert {outcome.error.code for outcome in after.errors if outcome.error} == {"unknown_lot"}
+    assert {line.code for line in after.lines} == {"unknown_lot"}
+
+
+async def test_rejected_rows_leave_the_collector_nothing_to_walk(node: Any, given: Any) -> None:
+    """A full collection holds every request of the worker for as long as it takes to walk what is tracked."""
+    body = b"\n".join(
+        (b'{"handle":"%s/G-%d","lot":"NO-SUCH-LOT"}' % (given.firm.prefix.encode(), n))
+        if n % 2
+        else b'{"handle":%d}' % n
+        for n in range(4000)
+    )
+    gc.collect()
+    before = len(gc.get_objects())
+    chunk = await read_chunk(node, body, "")
+    assert len(chunk.slow.drafts) == chunk.refused.counts["rejected"] == 2000
+    result = await change(
+        node,
+        lambda doing: store_chunk(
+            node, doing.conn, given.firm.identity, chunk, {"staging": False, "check_only": False}
+        ),
+    )
+    assert result.counts == {"rejected": 4000}
+    assert [line.row for line in result.lines] == list(range(4000))
+    assert result.first is not None
+    assert result.first.row == 0
+    gc.collect()
+    assert len(gc.get_objects()) - before < 400

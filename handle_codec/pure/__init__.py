@@ -4,6 +4,7 @@ A package, not one file: handles, shards, batches, GS1 and the rounds of minted 
 """
 
 from handle_codec.pure.batch import normalise_batch, parse_batch, shard_batch
+from handle_codec.pure.contents import restore_content, shorten_content
 from handle_codec.pure.ff1 import fold_serial, is_serial, mint_lines, open_lines, open_serial
 from handle_codec.pure.gs1 import gtin14, parse_digital_link, parse_elements
 from handle_codec.pure.handles import is_prefix, is_reserved, normalise, parse, parse_issued
@@ -30,8 +31,10 @@ __all__ = [
     "parse_digital_link",
     "parse_elements",
     "parse_issued",
+    "restore_content",
     "shard_batch",
     "shard_of",
     "shards_of",
+    "shorten_content",
     "sort_rows",
 ]

@@ -7,6 +7,7 @@ from array import array
 from itertools import pairwise
 
 from handle_codec.columns import RowBatch
+from handle_codec.pure.contents import shorten_content
 
 _ROW = struct.Struct(">h iqiqiiiiii ih ih ih")  # up to the first column without a fixed length
 _SIZE = struct.Struct(">i")
@@ -26,18 +27,20 @@ def copy_rows(
     batch: RowBatch, order: memoryview, prefix_id: int, template_id: int, now: int, first: int = 0, count: int = -1
 ) -> bytes:
     """`count` (-1: all) of the rows that `order` names, from its `first` on, as COPY data without header and trailer:
-    active items of version 1, created at `now`, microseconds since 2000-01-01. IndexError for a row that is not there.
+    active items of version 1, created at `now`, microseconds since 2000-01-01, their content in its stored form.
+    IndexError for a row that is not there.
     """
     parts: list[bytes] = []
     for i in order[first : len(order) if count < 0 else first + count]:
-        bounds = (batch.suffixes[i], batch.lots[i], batch.contents[i], batch.ends[i])
+        suffix, lot, content = batch.suffixes[i], batch.lots[i], batch.contents[i]
         parts.append(
             _ROW.pack(
                 *(_FIELDS, 8, now, 8, now, 4, prefix_id, 4, template_id, 4, _FIRST_VERSION),
                 *(2, batch.shards[i], 2, _ITEM, 2, _ACTIVE),
             )
         )
-        for start, end in pairwise(bounds):
-            parts += (_SIZE.pack(end - start), batch.buffer[start:end])
+        stored = shorten_content(batch.buffer[content : batch.ends[i]])
+        for column in (batch.buffer[suffix:lot], batch.buffer[lot:content], stored):
+            parts += (_SIZE.pack(len(column)), column)
         parts.append(bytes(8))  # no reason, no successor
     return b"".join(parts)
