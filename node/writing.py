@@ -195,7 +195,7 @@ async def housekeeping(node: Node, period: float = 1.0) -> None:
         await store_fence.expire(conn, node.settings.cache_ttl)
 
     while True:
-        metrics.resolved.tell()
+        metrics.tell()
         try:
             await relay(node)
             await in_transaction(node, tidy)

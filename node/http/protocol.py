@@ -14,9 +14,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from node.config import Settings
 from node.http.answers import Answer, complete, request_id
-from node.http.connection import Connection
 from node.http.copies import Copy
 from node.http.negotiation import wants_page
+from node.http.posting import Posts
 from node.http.requests import MAX_HEADERS, client_address
 from node.http.resolver import Begun, FrontDoor, plain
 
@@ -47,7 +47,7 @@ class Direct:
 _nobody_waits = asyncio.Event()
 
 
-class Protocol(Connection):
+class Protocol(Posts):
     """One connection."""
 
     heads: dict[bytes, bytes] = {}  # noqa: RUF012  # of the process: head -> target
@@ -55,7 +55,7 @@ class Protocol(Connection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._proxies: Settings | None = None  # where a proxy names the client
-        self._door: FrontDoor | None = self.app if isinstance(self.app, FrontDoor) else None
+        self._door = self.app if isinstance(self.app, FrontDoor) else None
         self._copies = self._door.copies if self._door else None
         if self._door:
             settings = self._door.settings
@@ -75,10 +75,6 @@ class Protocol(Connection):
             and not self.pipeline
             and not self.flow.write_paused
         )
-
-    def _idle_before(self) -> bool:
-        """Nothing earlier of this connection waits for its answer, and the client reads what it is sent."""
-        return self.done() and not self.flow.write_paused and not self.transport.is_closing()
 
     def data_received(self, data: bytes) -> None:
         clean = self._quiet()
@@ -108,7 +104,7 @@ class Protocol(Connection):
 
     def on_headers_complete(self) -> None:
         self._target = self._plain_target()
-        if self._target and self._door is not None and self._idle_before() and self._direct(self._door):
+        if self._target and self._door is not None and self.idle_before() and self._direct(self._door):
             self._answered = True
             self.head_done()
             return
@@ -118,12 +114,12 @@ class Protocol(Connection):
         """Answer the plain request at hand, or begin to; False for the ordinary way."""
         copy = door.copies.get(self._target)
         if copy is not None:
-            self._write(copy, self._client_address())
+            self._write(copy, self.client_address())
             return True
         return plain(self._target) and self._begin(door, self._target)
 
     def _begin(self, door: FrontDoor, target: bytes) -> bool:
-        begun = door.begin(target, self._client_address())
+        begun = door.begin(target, self.client_address())
         if begun is None:
             return False
         if isinstance(begun, Answer):
@@ -141,14 +137,7 @@ class Protocol(Connection):
         if cycle.disconnected or self.transport.is_closing():
             return
         self.send(answer, b"" if cycle.keep_alive else b"connection: close\r\n")
-        if not cycle.keep_alive:
-            self.transport.close()
-        elif self.pipeline:
-            self.on_response_complete()  # begins the next
-        else:
-            self.server_state.total_requests += 1
-            self._since = self.loop.time()
-            self.all_answered()
+        self.answered(cycle)
 
     def _plain_target(self) -> bytes:
         """The target of a request that anybody's copy may answer; b"" for any other."""
@@ -180,7 +169,7 @@ class Protocol(Connection):
     def _peer(self) -> str:
         return self.client[0] if self.client else "127.0.0.1"
 
-    def _client_address(self) -> str:
+    def client_address(self) -> str:
         """Who asks: the peer, or whom a trusted proxy names."""
         if self._proxies is None:
             return self._peer()

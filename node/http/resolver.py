@@ -57,6 +57,11 @@ class FrontDoor:
         self.copies = Copies(settings.copies, self._ask_again)
         self.settings = settings  # for the protocol class
 
+    @property
+    def node(self) -> Node:
+        node: Node = self._state.node
+        return node
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not ours(scope["method"], scope["raw_path"]):
             await self._app(scope, receive, send)
