@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from node import access
 from node.drafts import Draft, draft_of
 from node.errors import NodeError, Unavailable
 from node.model import Identity
 from node.outcomes import Outcome, ReadRows, tally
-from node.registration import store_rows
+from node.registration import Insert, store_rows
 from node.runtime import Connection, Node
 from node.store import access as store_access
+from node.store import prefixes
+from node.store.handles import NewRow, insert_counted, insert_last
 from node.writing import Change, change
 
 _FLIGHTS = 2  # groups under way at the most
@@ -147,7 +150,7 @@ class Groups:
         """One transaction; what the database refuses is sought by halves, so that only its own row fails."""
 
         async def work(doing: Change) -> list[Outcome | NodeError]:
-            answers = await _stored(self._node, doing.conn, group)
+            answers = await _stored(self._node, doing, group)
             found = [a for a in answers if isinstance(a, Outcome)]
             doing.created += [outcome.handle for outcome in found if outcome.outcome != "rejected"]
             return answers
@@ -180,15 +183,46 @@ def _settle(done: asyncio.Future[Outcome], what: Outcome | NodeError) -> None:
         done.set_result(what)
 
 
-async def _stored(node: Node, conn: Connection, group: Sequence[Single]) -> list[Outcome | NodeError]:
-    """What becomes of each row, or of its caller; one look-up of keys, one storing for each enterprise."""
-    keys = await store_access.fetch_keys(conn, sorted({single.key_id for single in group}))
+async def _stored(node: Node, doing: Change, group: Sequence[Single]) -> list[Outcome | NodeError]:
+    """What becomes of each row, or of its caller; one look-up of keys and prefixes, one storing for each enterprise."""
+    names = sorted({single.draft.prefix for single in group if single.draft})  # locks are taken in one order
+    keys = await store_access.keys_holding(doing.conn, sorted({single.key_id for single in group}), names)
+    held = {prefix.prefix: prefix for prefix in await prefixes.fetch_each(doing.conn, names)} if keys and names else {}
+    answers, by_owner = _judged(node, group, keys)
+    # One prefix: its insert is the last statement that may wait, and can hold the fence too.
+    insert = _last(doing) if len(names) == 1 and all(prefix.used for prefix in held.values()) else insert_counted
+    for _, (identity, numbers) in sorted(by_owner.items()):
+        drafts = {i: draft for i, n in enumerate(numbers) if (draft := group[n].draft)}
+        read = ReadRows(len(numbers), drafts)
+        outcomes = await store_rows(node, doing.conn, identity, read, insert=insert, held=held)
+        for n, outcome in zip(numbers, outcomes, strict=True):
+            outcome.row = 0
+            answers[n] = outcome
+    return [answers[n] for n in range(len(group))]
+
+
+def _last(doing: Change) -> Insert:
+    async def insert(conn: Connection, prefix_id: int, rows: Sequence[NewRow]) -> set[str]:
+        created, doing.held = await insert_last(conn, prefix_id, rows)
+        return created
+
+    return insert
+
+
+def _judged(
+    node: Node, group: Sequence[Single], keys: Mapping[str, Any]
+) -> tuple[dict[int, Outcome | NodeError], dict[int, tuple[Identity, list[int]]]]:
+    """(answers of those that are refused before the look at the store, the others by their enterprise)."""
     answers: dict[int, Outcome | NodeError] = {}
     by_owner: dict[int, tuple[Identity, list[int]]] = {}
+    good: dict[tuple[str, str], Identity] = {}  # by token and address: 32 callers with one key cost one digest
     for n, single in enumerate(group):
+        identity = good.get((single.token, single.address))
         try:
-            identity = access.holder(node, single.token, single.address, keys.get(single.key_id))
-            access.require_scope(identity, "register")
+            if identity is None:
+                identity = access.holder(node, single.token, single.address, keys.get(single.key_id))
+                access.require_scope(identity, "register")
+                good[single.token, single.address] = identity
         except NodeError as error:
             answers[n] = error
             continue
@@ -197,13 +231,7 @@ async def _stored(node: Node, conn: Connection, group: Sequence[Single]) -> list
             continue
         assert identity.registrant_id is not None
         by_owner.setdefault(identity.registrant_id, (identity, []))[1].append(n)
-    for _, (identity, numbers) in sorted(by_owner.items()):  # locks are taken in one order
-        drafts = {i: draft for i, n in enumerate(numbers) if (draft := group[n].draft)}
-        outcomes = await store_rows(node, conn, identity, ReadRows(len(numbers), drafts))
-        for n, outcome in zip(numbers, outcomes, strict=True):
-            outcome.row = 0
-            answers[n] = outcome
-    return [answers[n] for n in range(len(group))]
+    return answers, by_owner
 
 
 def groups_of(node: Node) -> Groups:

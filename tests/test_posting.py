@@ -72,7 +72,7 @@ async def test_all_ways_give_the_same_bytes(node_there: Served, stranger: Any) -
     """Directly; in a task, as what asks for more than a plain registration is (TE); and by FastAPI's route."""
     prefix = node_there.firm.prefix
     rows = [b'{"handle": "%s/N-%%s"}' % prefix.encode(), b'{"handle": "%s/X-%%s"}' % stranger.prefix.encode()]
-    rows += [node_there.row("N-%s", "other"), b'{"handle": "no/%s"}', b'{"odd%s": 1}', b"[%s", b"%s\xff"]
+    rows += [node_there.row("N-%s", "other"), b'{"handle": "no/%s"}', b'{"odd%s": 1}', b"{%s", b'{"handle": "%s\xff"}']
     ways = [(KINDS[0], ()), (KINDS[0], ("TE: x",)), (KINDS[1], ())]
     statuses = []
     async with wire(node_there.port) as there:
