@@ -1,4 +1,4 @@
-"""`python -m loadtest.bench_single`: registering one handle at a time beside the baseline, in turn; needs wrk.
+"""`make bench-single`: registering one handle at a time beside the baseline, in turn; needs wrk.
 
 32 connections, one worker with its PostgreSQL and Valkey on one core, wrk on the other: a Python client takes longer
 for a request than the node does. Beside the rates stand the microseconds of processor time for a registration, of the
