@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-kill lint bench bench-bulk bench-resolve bench-scan bench-disk five-million bench-codec fuzz hammer sanitize loadtest freshness slow-clients vendor clean
+.PHONY: help run test test-kill lint bench bench-bulk bench-resolve bench-scan bench-single bench-disk five-million bench-codec fuzz hammer sanitize loadtest freshness slow-clients vendor clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ bench: $(STAMP) ## the node beside the baseline, as ratios
 ROWS ?= 5000000
 bench-bulk: $(STAMP) ## a season of ROWS (5,000,000) items over REST beside a plain COPY of the same rows
 	$(BIN)/python -m loadtest.bench_bulk --rows $(ROWS)
+
+bench-single: $(STAMP) ## registering one at a time beside the baseline, with processor time for each; needs wrk
+	$(BIN)/python -m loadtest.bench_single
 
 bench-scan: $(STAMP) ## pages with their claimed scans beside the baseline, and a storm of 100,000 scans counted
 	$(BIN)/python -m loadtest.bench_scan

@@ -89,7 +89,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
             await door.copies.close()
             await counting.close()
             await close_node(node)
-            metrics.resolved.tell()
+            metrics.tell()
 
     app = FastAPI(
         title="宿州市工业互联网标识解析二级节点 · Suzhou secondary node",

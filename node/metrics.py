@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 from prometheus_client import Counter, Gauge, Histogram
 
 _MILLISECONDS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -42,4 +44,41 @@ class Resolved:
             resolve_total.labels(result, source).inc(number)
 
 
+class Requests:
+    """The same for requests that need no task: `http_requests_total`, and `http_request_seconds` by its own buckets."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, int], int] = {}
+        self._seconds: dict[str, list[float]] = {}  # by route: the sum, then how many in each bucket
+
+    def count(self, route: str, status: int, seconds: float) -> None:
+        key = (route, status)
+        self._counts[key] = self._counts.get(key, 0) + 1
+        cells = self._seconds.get(route)
+        if cells is None:
+            cells = self._seconds[route] = [0.0] * (len(_MILLISECONDS) + 2)
+        cells[0] += seconds
+        cells[bisect_left(_MILLISECONDS, seconds) + 1] += 1  # a bucket holds its bound; the last is all above
+
+    def tell(self) -> None:
+        counts, self._counts = self._counts, {}
+        for (route, status), number in counts.items():
+            http_requests_total.labels(route, str(status)).inc(number)
+        times, self._seconds = self._seconds, {}
+        for route, (total, *buckets) in times.items():
+            told = http_request_seconds.labels(route)
+            # prometheus_client has no way to add many: these two are all that its own observe() adds to.
+            told._sum.inc(total)
+            for bucket, those in zip(told._buckets, buckets, strict=True):
+                if those:
+                    bucket.inc(those)
+
+
 resolved = Resolved()
+requests = Requests()
+
+
+def tell() -> None:
+    """Tell Prometheus what was counted in memory."""
+    resolved.tell()
+    requests.tell()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -31,7 +31,7 @@ from node.store.handles import NewRow
 from node.templates import Compiled
 from node.writing import Change, Claim, change
 
-# How new rows get into the table: those that were not there yet are stored, and their suffixes returned.
+# How new rows get into the table: those that were not there yet are stored and counted, and their suffixes returned.
 Insert = Callable[[Connection, int, Sequence[NewRow]], Awaitable[set[str]]]
 
 
@@ -68,19 +68,31 @@ async def store_rows(
     read: ReadRows,
     *,
     kind: Kind = Kind.ITEM,
-    insert: Insert = handles.insert,
+    insert: Insert = handles.insert_counted,
+    held: Mapping[str, Prefix] | None = None,
 ) -> list[Outcome]:
-    """Store what was read, in the caller's transaction; one outcome for each draft and each row refused, in order."""
+    """Store what was read, in the caller's transaction; one outcome for each draft and each row refused, in order.
+    `held`
+    are the prefixes that there are of those named, where the caller holds them already."""
     outcomes = dict(read.refused)
     for prefix in sorted({draft.prefix for draft in read.drafts.values()}):
         mine = {n: draft for n, draft in read.drafts.items() if draft.prefix == prefix}
-        await _register_under(node, conn, identity, prefix, mine, kind, insert, outcomes)
+        try:
+            found = await prefixes.hold(conn, prefix) if held is None else held.get(prefix)
+            owned = _owned(found, identity, prefix)
+        except NodeError as error:
+            outcomes |= {n: Outcome(n, draft.handle, "rejected", error=error) for n, draft in mine.items()}
+        else:
+            await _register_under(node, conn, owned, mine, kind, insert, outcomes)
     return [outcomes[n] for n in sorted(outcomes)]
 
 
 async def owned_prefix(conn: Connection, identity: Identity, text: str) -> Prefix:
     """The prefix, held for this transaction; raises unless it lives here, is the caller's and is enabled."""
-    prefix = await prefixes.hold(conn, text)
+    return _owned(await prefixes.hold(conn, text), identity, text)
+
+
+def _owned(prefix: Prefix | None, identity: Identity, text: str) -> Prefix:
     if prefix is None:
         raise UnknownPrefix.of(prefix=text)
     if prefix.registrant_id != identity.registrant_id:
@@ -93,19 +105,12 @@ async def owned_prefix(conn: Connection, identity: Identity, text: str) -> Prefi
 async def _register_under(
     node: Node,
     conn: Connection,
-    identity: Identity,
-    prefix_text: str,
+    prefix: Prefix,
     drafts: dict[int, Draft],
     kind: Kind,
     insert: Insert,
     outcomes: dict[int, Outcome],
 ) -> None:
-    try:
-        prefix = await owned_prefix(conn, identity, prefix_text)
-    except NodeError as error:
-        for number, draft in drafts.items():
-            outcomes[number] = Outcome(number, draft.handle, "rejected", error=error)
-        return
     known, refused = await minted_rows.prepare(node, conn, prefix, drafts, kind)
     lots = await fetch_lots(conn, prefix, {d.lot for d in drafts.values() if d.lot})
     new: dict[int, NewRow] = {}
@@ -221,4 +226,3 @@ async def _store(
         await minted_rows.note(conn, prefix, known, [n for n, row in asked.items() if row.suffix in created])
         if not prefix.used:
             await prefixes.mark_used(conn, prefix.id)
-        await prefixes.count(conn, prefix.id, created=len(created))

@@ -44,6 +44,7 @@ class Change:
     created: list[str] = field(default_factory=list)
     grown: list[str] = field(default_factory=list)
     dependents: list[str] = field(default_factory=list)
+    held: Held | None = None  # where the work's last statement has asked for the fence
 
     def touches(self) -> bool:
         return bool(self.handles or self.created or self.grown or self.dependents)
@@ -106,7 +107,7 @@ async def change(
         if doing.touches():
             if doing.dependents:
                 await store_fence.move(conn, doing.dependents)
-            held = await store_fence.hold(conn)
+            held = doing.held or await store_fence.hold(conn)
         return result
 
     try:
@@ -195,7 +196,7 @@ async def housekeeping(node: Node, period: float = 1.0) -> None:
         await store_fence.expire(conn, node.settings.cache_ttl)
 
     while True:
-        metrics.resolved.tell()
+        metrics.tell()
         try:
             await relay(node)
             await in_transaction(node, tidy)

@@ -154,6 +154,27 @@ async def test_a_caller_that_goes_away_takes_nothing_from_the_others(node: Any, 
     assert rows == counted >= 40
 
 
+async def test_a_group_that_waits_for_a_lock_holds_nobody_up(client: Any, make_firm: Any, settings: Any) -> None:
+    stuck, other = await make_firm(), await make_firm()
+    conn = await asyncpg.connect(settings.database_url)
+    try:
+        async with conn.transaction():
+            await conn.execute("SELECT pg_advisory_xact_lock(88, hashtext($1))", stuck.prefix)
+            waits = asyncio.create_task(post(client, stuck.headers, row(f"{stuck.prefix}/W-1")))
+            async with asyncio.timeout(60):
+                while not await conn.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                    await asyncio.sleep(0.01)
+            assert (await post(client, other.headers, row(f"{other.prefix}/W-2"))).status_code == 201
+            assert not waits.done()
+            status = "UPDATE prefix SET status = 2 WHERE prefix = $1"
+            await conn.execute(status, stuck.prefix)
+        refused = await waits  # the state of a prefix is read after its lock, not before
+        assert (refused.status_code, refused.json()["code"]) == (403, "prefix_not_active")
+    finally:
+        await conn.close()
+    assert await count(settings, stuck.prefix) == (0, None)
+
+
 async def test_too_many_are_told_to_come_again(
     node: Any, make_firm: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

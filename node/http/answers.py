@@ -122,11 +122,14 @@ def lines(headers: Mapping[str, str]) -> Headers:
     return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
+def bare(answer: Answer) -> Headers:
+    """Headers with nothing added but the length, where Starlette has it: before the content type, which is last."""
+    return [*answer.headers[:-1], (b"content-length", b"%d" % len(answer.body)), *answer.headers[-1:]]
+
+
 async def send_bare(send: Send, answer: Answer) -> None:
-    """Send it with nothing added but its length, where Starlette has it: before the content type, which is last."""
-    length = (b"content-length", b"%d" % len(answer.body))
-    headers = [*answer.headers[:-1], length, *answer.headers[-1:]]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    """Send it with the headers of `bare`."""
+    await send({"type": "http.response.start", "status": answer.status, "headers": bare(answer)})
     await send({"type": "http.response.body", "body": answer.body})
 
 

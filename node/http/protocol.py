@@ -16,9 +16,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from node.config import Settings
 from node.http.answers import Answer, complete, request_id
-from node.http.connection import Connection
 from node.http.copies import Copy
 from node.http.negotiation import wants_page
+from node.http.posting import Posts
 from node.http.requests import MAX_HEADERS, client_address
 from node.http.resolver import FrontDoor, plain
 from node.joining import Found
@@ -57,7 +57,7 @@ class Direct:
         self._protocol.finish(self, None, error)
 
 
-class Protocol(Connection):
+class Protocol(Posts):
     """One connection."""
 
     rests: set[bytes] = set()  # noqa: RUF012  # of the process
@@ -65,7 +65,7 @@ class Protocol(Connection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._proxies: Settings | None = None  # where a proxy names the client
-        self._door: FrontDoor | None = self.app if isinstance(self.app, FrontDoor) else None
+        self._door = self.app if isinstance(self.app, FrontDoor) else None
         self._kept: dict[bytes, Copy] = self._door.copies.by_target if self._door else {}
         self._address = "127.0.0.1"  # of who asks: the peer, or whom a trusted proxy names
         self._keep_alive = float(self.timeout_keep_alive)
@@ -76,10 +76,6 @@ class Protocol(Connection):
             self._idle_seconds = self.header_seconds
         self._answered = False  # the message at hand, here
         self._target = b""  # of the last message, where it was a plain request
-
-    def _idle_before(self) -> bool:
-        """Nothing earlier of this connection waits for its answer, and the client reads what it is sent."""
-        return self.done() and not self.flow.write_paused and not self.transport.is_closing()
 
     def data_received(self, data: bytes) -> None:
         cycle = self.cycle
@@ -140,7 +136,7 @@ class Protocol(Connection):
 
     def on_headers_complete(self) -> None:
         self._target = self._plain_target()
-        if self._target and self._door is not None and self._idle_before() and self._direct():
+        if self._target and self._door is not None and self.idle_before() and self._direct():
             self._answered = True
             self.head_done()
             return
@@ -148,8 +144,7 @@ class Protocol(Connection):
 
     def _direct(self) -> bool:
         """Answer the plain request at hand, or begin to; False for the ordinary way."""
-        if self._proxies is not None:
-            self._address = client_address({"client": self.client, "headers": self.headers}, self._proxies)
+        self._address = self.client_address()
         return self._known(self._target)
 
     def _begin(self, door: FrontDoor, target: bytes, address: str) -> bool:
@@ -176,15 +171,7 @@ class Protocol(Connection):
         else:
             closing = b"" if cycle.keep_alive else _CLOSE
             self.transport.write(b"".join((STATUS_LINE[answer[0]], self.date_lines(), closing, *answer[1:])))
-        if not cycle.keep_alive:
-            self.transport.close()
-        elif self.pipeline:
-            self.on_response_complete()  # begins the next
-        else:
-            self.server_state.total_requests += 1
-            self._since = self.loop.time()
-            if self._refusal is not None:
-                self.all_answered()
+        self.answered(cycle)
 
     def _plain_target(self) -> bytes:
         """The target of a request that anybody's copy may answer; b"" for any other."""
@@ -212,6 +199,12 @@ class Protocol(Connection):
             self.message_done()
         else:
             super().on_message_complete()
+
+    def client_address(self) -> str:
+        """Who asks: the peer, or whom a trusted proxy names."""
+        if self._proxies is None:
+            return self._address
+        return client_address({"client": self.client, "headers": self.headers}, self._proxies)
 
     def _wire(self, answer: Answer) -> tuple[object, bytes, bytes]:
         """(this second's default headers, what stands before the request's id, what stands after it)."""

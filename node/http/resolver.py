@@ -54,7 +54,7 @@ class Begun(Waiter, Protocol):
 class FrontDoor:
     """ASGI application: the resolver's own paths, else `app`."""
 
-    _node: Node  # while the lifespan runs
+    node: Node  # while the lifespan runs
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
@@ -63,7 +63,7 @@ class FrontDoor:
 
     def open(self, node: Node) -> None:
         """From here on it may be asked; called by the lifespan."""
-        self._node = node
+        self.node = node
         node.tally.tellers.append(self.copies.tell)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,7 +81,7 @@ class FrontDoor:
                 request.handle = decoded_path(target, "/api/handles/" if target.startswith(_API) else "/")
             else:  # what `plain` lets through is ASCII
                 request.handle = target[1:].decode()
-            return ask(self._node, request.handle, request)
+            return ask(self.node, request.handle, request)
         except NodeError as error:
             self._count(request.handle, error, "memory", request.begin, request.address)
             return self._refusal(target, error, None)
@@ -97,7 +97,7 @@ class FrontDoor:
                 raise HandleNotFound.of(handle=request.handle)
             source = view.source
             answer = self._found(request.target, view, found)
-            node = self._node
+            node = self.node
             metrics.resolved.count("hit", source)
             seconds = time.perf_counter() - request.begin
             node.tally.count(view.prefix_id, True, seconds, request.address, time.time())
@@ -121,16 +121,16 @@ class FrontDoor:
         return answer
 
     async def _still_kept(self, copies: Sequence[tuple[str, bytes]]) -> tuple[float, list[bool]]:
-        return await reads_of(self._node).still_kept(copies)
+        return await reads_of(self.node).still_kept(copies)
 
     def _count_copies(self, prefix_id: int, hits: int, seconds_each: float, address: str) -> None:
         """A hot record was answered from memory."""
         metrics.resolved.count("hit", "copy", hits)
-        self._node.tally.count_many(prefix_id, hits, seconds_each, address, time.time())
+        self.node.tally.count_many(prefix_id, hits, seconds_each, address, time.time())
 
     def _count(self, handle: str, refused: NodeError | None, source: str, begin: float, address: str) -> None:
         """Count a resolution, whatever door it came through."""
-        node: Node = self._node
+        node: Node = self.node
         metrics.resolved.count(refused.code if refused else "hit", source)
         prefix_text, _, suffix = handle.partition("/")
         prefix = node.fence.prefixes.get(prefix_text)
@@ -163,7 +163,7 @@ class FrontDoor:
             _log.exception("resolution failed")
             refused = NodeError()
             answer = self._refusal(target, refused, reader)
-        self._count(handle, refused, source, begin, client_address(scope, self._node.settings))
+        self._count(handle, refused, source, begin, client_address(scope, self.node.settings))
         metrics.resolve_seconds.observe(time.perf_counter() - begin)
         return answer
 
@@ -171,7 +171,7 @@ class FrontDoor:
         self, scope: Scope, headers: dict[bytes, bytes], handle: str, query: Query, reader: Reader | None
     ) -> tuple[Answer, str]:
         """(answer, the tier that gave it)."""
-        node: Node = self._node
+        node: Node = self.node
         target: bytes = scope["raw_path"]
         api = target.startswith(_API)
         if any(name in headers for name in _PRIVATE):
@@ -198,7 +198,7 @@ class FrontDoor:
         return answer, view.source
 
     def _public(self, view: View, query: Query, target: bytes) -> Answer:
-        node: Node = self._node
+        node: Node = self.node
         if target.startswith(_API):
             return api_answer(node, view, query)
         if view.form == Form.GONE:
@@ -207,7 +207,7 @@ class FrontDoor:
 
     def _refusal(self, target: bytes, error: NodeError, reader: Reader | None) -> Answer:
         if reader is not None:
-            return pages.as_answer(refusals.problem(self._node, error, reader))
+            return pages.as_answer(refusals.problem(self.node, error, reader))
         if target.startswith(_API):
             return answers.api_refusal(error, target[len(_API) :].decode("ascii", "replace"))
         return answers.refusal(error)

@@ -17,6 +17,13 @@ _SELECT = f"""
 """
 _SELECT_KEY = f"{_SELECT} WHERE id = $1"
 _SELECT_KEYS = f"{_SELECT} WHERE id = ANY ($1::text[])"
+# A prefix is held as by store.prefixes.hold, which tells why; read it in a later statement, for this one's snapshot is
+# older than the locks. Without a single key nothing is held, and nothing may be registered.
+_KEYS_AND_HOLD = f"""
+    WITH held AS MATERIALIZED (
+         SELECT count(pg_advisory_xact_lock_shared(88, hashtext(name))) FROM unnest($2::text[]) AS name)
+    SELECT k.* FROM ({_SELECT_KEYS}) AS k CROSS JOIN held
+"""
 _KEYS_OF = f"{_SELECT} WHERE registrant_id = $1 ORDER BY created_at, id"
 _LIVE_KEYS = f"SELECT count(*) FROM api_key WHERE registrant_id = $1 AND {_LIVE}"
 # Two that issue at once would each count one live key: they take turns.
@@ -61,9 +68,9 @@ async def fetch_key(conn: ReadConnection, key_id: str) -> Any:
     return await conn.fetchrow(_SELECT_KEY, key_id)
 
 
-async def fetch_keys(conn: ReadConnection, key_ids: Sequence[str]) -> dict[str, Any]:
-    """The keys of these ids that there are."""
-    return {record["id"]: record for record in await conn.fetch(_SELECT_KEYS, key_ids)}
+async def keys_holding(conn: Connection, key_ids: Sequence[str], prefixes: Sequence[str]) -> dict[str, Any]:
+    """The keys of these ids that there are; holds prefixes shared for this transaction, locked in the order given."""
+    return {record["id"]: record for record in await conn.fetch(_KEYS_AND_HOLD, key_ids, prefixes)}
 
 
 async def keys_of(conn: ReadConnection, registrant_id: int) -> list[Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from handle_codec.errors import UnreadableContent
@@ -15,6 +16,7 @@ from handle_codec.twin import restore_content, shorten_content
 from node.errors import UnreadableRow
 from node.model import Kind, Row, Status
 from node.runtime import Connection, ReadConnection
+from node.store.fence import Held
 
 _COLUMNS = "suffix, kind, status, lot, template_id, values, reason, successor, version, created_at, updated_at"
 # Times as seconds, rounded to the microseconds that PostgreSQL keeps: a cached row equals a stored one.
@@ -48,6 +50,16 @@ _INSERT = """
     ON CONFLICT (shard, prefix_id, suffix) DO NOTHING
     RETURNING suffix
 """
+
+# Counted in the same statement (today, UTC); HAVING, for a group that is all there already counts nothing.
+_STORED = f"""
+    WITH stored AS ({_INSERT}),
+         counted AS (INSERT INTO registration_delta (prefix_id, day, created, deleted, rowless)
+                     SELECT $1, $8, count(*), 0, 0 FROM stored HAVING count(*) > 0)
+"""
+_INSERT_COUNTED = f"{_STORED} SELECT suffix FROM stored"
+# The fence is held last: the call stands above the aggregate, which ends when all rows are in.
+_INSERT_LAST = f"{_STORED} SELECT array_agg(suffix) AS suffixes, fence_hold() AS held FROM stored"
 
 _LOCK = f"""
     SELECT {_ROW} FROM handle h WHERE h.shard = $1 AND h.prefix_id = $2 AND h.suffix = $3 FOR UPDATE
@@ -143,9 +155,24 @@ async def insert(conn: Connection, prefix_id: int, rows: Sequence[NewRow]) -> se
 
     Rows go in by key order, so that two batches that share handles cannot deadlock.
     """
-    records = await conn.fetch(
-        _INSERT,
-        prefix_id,
+    return {record["suffix"] for record in await conn.fetch(_INSERT, prefix_id, *_columns(rows))}
+
+
+async def insert_counted(conn: Connection, prefix_id: int, rows: Sequence[NewRow]) -> set[str]:
+    """The same, and count them as created."""
+    found = await conn.fetch(_INSERT_COUNTED, prefix_id, *_columns(rows), datetime.now(UTC).date())
+    return {record["suffix"] for record in found}
+
+
+async def insert_last(conn: Connection, prefix_id: int, rows: Sequence[NewRow]) -> tuple[set[str], Held]:
+    """The same as the last of a transaction, which holds the fence from here on: (suffixes, the fence)."""
+    found = await conn.fetchrow(_INSERT_LAST, prefix_id, *_columns(rows), datetime.now(UTC).date())
+    return set(found["suffixes"] or ()), Held(*found["held"])
+
+
+def _columns(rows: Sequence[NewRow]) -> tuple[list[Any], ...]:
+    """The rows as `_INSERT` takes them."""
+    return (
         [r.shard for r in rows],
         [r.suffix for r in rows],
         [r.kind for r in rows],
@@ -153,7 +180,6 @@ async def insert(conn: Connection, prefix_id: int, rows: Sequence[NewRow]) -> se
         [r.template_id for r in rows],
         [shorten_content(r.content) for r in rows],
     )
-    return {record["suffix"] for record in records}
 
 
 async def lock(conn: Connection, shard: int, prefix_id: int, suffix: str) -> Row | None:
