@@ -23,6 +23,7 @@ from node.http.short_registration import PATH, answer_of, token_of
 from node.outcomes import Outcome
 
 _nobody_waits = asyncio.Event()
+_ROUTE = PATH.decode()  # as Guard labels it
 # Headers that ask for more than a plain registration, or say that the body comes in another way.
 _NOT_PLAIN = frozenset(b"connection expect idempotency-key te trailer transfer-encoding upgrade".split())
 
@@ -44,7 +45,7 @@ class Posting:
 
     def __init__(self, token: str, address: str, since: float) -> None:
         self.token, self.address, self.since = token, address, since
-        self.body = b""
+        self.body = bytearray()  # bytes would be copied whole for each byte of a client that sends them singly
         self.response_complete = self.response_started = self.disconnected = False
         self.keep_alive = True
         self.message_event = _nobody_waits
@@ -96,10 +97,10 @@ class Posts(Connection):
             super().on_message_complete()
             return
         self.message_done()
-        node, door = self._door.node, self._door
+        door = self._door
         try:
-            groups_of(node).post(
-                posting.token, posting.address, posting.body, lambda what: self._registered(door, posting, what)
+            groups_of(door.node).post(
+                posting.token, posting.address, bytes(posting.body), lambda what: self._registered(door, posting, what)
             )
         except NodeError as error:
             self._registered(door, posting, error)
@@ -107,7 +108,7 @@ class Posts(Connection):
     def _registered(self, door: FrontDoor, posting: Posting, what: Outcome | NodeError) -> None:
         posting.response_complete = True
         answer = answer_of(door.node, what)
-        metrics.requests.count(PATH_TEXT, answer.status, self.loop.time() - posting.since)
+        metrics.requests.count(_ROUTE, answer.status, self.loop.time() - posting.since)
         if posting.disconnected or self.transport.is_closing():
             return
         lines = [b"%s: %s\r\n" % header for header in bare(answer)]
@@ -127,9 +128,6 @@ class Posts(Connection):
             self.server_state.total_requests += 1
             self._since = self.loop.time()
             self.all_answered()
-
-
-PATH_TEXT = PATH.decode()
 
 
 def _only_keep_alive(headers: Sequence[tuple[bytes, bytes]]) -> bool:
