@@ -72,8 +72,7 @@ async def store_rows(
     held: Mapping[str, Prefix] | None = None,
 ) -> list[Outcome]:
     """Store what was read, in the caller's transaction; one outcome for each draft and each row refused, in order.
-    `held`
-    are the prefixes that there are of those named, where the caller holds them already."""
+    `held` are the prefixes that there are of those named, where the caller holds them already."""
     outcomes = dict(read.refused)
     for prefix in sorted({draft.prefix for draft in read.drafts.values()}):
         mine = {n: draft for n, draft in read.drafts.items() if draft.prefix == prefix}
