@@ -280,7 +280,7 @@ async def test_the_qr_code_is_read_from_the_picture_of_the_page(browser: Browser
         await page.wait_for_function("document.querySelector('.qr').naturalWidth > 0")
         shot = Image.open(io.BytesIO(await page.screenshot()))
     (found,) = zxingcpp.read_barcodes(shot.convert("L"))
-    node_settings = site.app._state.node.settings
+    node_settings = site.app.node.settings
     assert found.text == qr.shortest_address(node_settings, site.paths["pear"].removeprefix("/"))
 
 
