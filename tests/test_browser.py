@@ -286,7 +286,7 @@ async def test_the_qr_code_is_read_from_the_picture_of_the_page(browser: Browser
 
 async def test_a_node_without_a_database(browser: Browser, settings: Any) -> None:
     async with served(settings) as lonely:
-        await lonely.app._state.node.pool.close()
+        await lonely.app.node.pool.close()
         for lang, words in (("zh", "不说明商品有问题"), ("en", "says nothing about the goods")):
             async with opened(browser, f"{lonely.url}/88.999.1001/NEVER-SEEN?lang={lang}") as page:
                 assert words in await page.inner_text("main")

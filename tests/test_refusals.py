@@ -177,7 +177,7 @@ async def test_node_without_database(
     """The landing page stays, the code's page says what to do, and neither names what broke."""
     async with open_app(replace(settings, dev=True, pool_timeout=0.2)) as client:
         app = client._transport.app  # type: ignore[attr-defined]
-        await app._state.node.pool.close()
+        await app.node.pool.close()
         home = await client.get("/", headers=HTML)
         assert home.status_code == 200
         assert "<form" in home.text
