@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 620, 200, 70, 24
+_COLOURS = ("#1565c0", "#2e7d32", "#ef6c00", "#ad1457", "#6a1b9a", "#00838f")
 _STYLE = """
 body{font:15px/1.5 "Noto Sans SC","Microsoft YaHei",sans-serif;color:#222}
 body{max-width:1300px;margin:2em auto;padding:0 1em}
@@ -19,12 +20,16 @@ svg{background:#fafafa}svg text{font:11px sans-serif;fill:#555}
 
 @dataclass(frozen=True)
 class Plot:
-    """Points are (seconds, value); `dots` draws them apart instead of as a line."""
+    """Points are (seconds, value); `dots` draws them apart instead of as a line. `more` are further lines by name, of
+    which `name` is the first's."""
 
     title: str
     unit: str
     points: Sequence[tuple[float, float]]
     dots: bool = False
+    name: str = ""
+    more: Sequence[tuple[str, Sequence[tuple[float, float]]]] = ()
+    across: str = "s"  # the unit of what goes to the right
 
 
 def page(
@@ -41,7 +46,7 @@ def page(
         body += [f'<tr><td>{html.escape(a)}</td><td class="n">{html.escape(b)}</td></tr>' for a, b in rows]
         body.append("</table>")
     figures = "".join(
-        f"<figure><figcaption>{html.escape(f'{p.title}, {p.unit}')}</figcaption>{_svg(p)}</figure>" for p in plots
+        f"<figure><figcaption>{html.escape(f'{p.title}, {p.unit}')}</figcaption>{svg(p)}</figure>" for p in plots
     )
     body.append(f'<div class="plots">{figures}</div>')
     return (
@@ -50,25 +55,33 @@ def page(
     )
 
 
-def _svg(plot: Plot) -> str:
-    points = list(plot.points)
+def svg(plot: Plot) -> str:
+    """The plot as an SVG element."""
+    lines = [(plot.name, plot.points), *plot.more]
+    points = [point for _, line in lines for point in line]
     if not points:
         return "<p>无数据 / no data</p>"
     last, top = max(t for t, _ in points) or 1.0, _round_up(max(v for _, v in points))
     across, up = (_WIDTH - _LEFT - 10) / last, (_HEIGHT - _BOTTOM - 10) / top
-    places = [(_LEFT + t * across, _HEIGHT - _BOTTOM - v * up) for t, v in points]
     parts = []
     for n in range(5):
         y, value = _HEIGHT - _BOTTOM - n * top / 4 * up, n * top / 4
         parts.append(f'<line x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH - 10}" y2="{y:.1f}" stroke="#ddd"/>')
         parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:,.6g}</text>')
+        along = f"{n * last / 4:,.3g} {plot.across}"
         x, anchor = _LEFT + n * last / 4 * across, "end" if n == 4 else "middle"
-        parts.append(f'<text x="{x:.1f}" y="{_HEIGHT - 6}" text-anchor="{anchor}">{n * last / 4:,.3g} s</text>')
-    if plot.dots:
-        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="1.6" fill="#1565c0"/>' for x, y in places]
-    else:
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        parts.append(f'<polyline points="{line}" fill="none" stroke="#1565c0" stroke-width="1.5"/>')
+        parts.append(f'<text x="{x:.1f}" y="{_HEIGHT - 6}" text-anchor="{anchor}">{along}</text>')
+    for number, (name, line) in enumerate(lines):
+        colour = _COLOURS[number % len(_COLOURS)]
+        places = [(_LEFT + t * across, _HEIGHT - _BOTTOM - v * up) for t, v in line]
+        if plot.dots:
+            parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="1.6" fill="{colour}"/>' for x, y in places]
+        else:
+            joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+            parts.append(f'<polyline points="{joined}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+        if name:
+            x = _LEFT + 8 + number * 100
+            parts.append(f'<text x="{x}" y="12" style="fill:{colour}">{html.escape(name)}</text>')
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" role="img">{"".join(parts)}</svg>'
     )
