@@ -79,6 +79,7 @@ class Book:
                 **(done.get("calibrate") or {"requests_per_core": None, "wanted": 5000}),
                 "late": tally.late,
                 "latest_ms": round(tally.latest * 1000, 1),
+                "stalls": self.state.get("stalls", []),
             },
             "thresholds": [],
             "series": tally.series(),

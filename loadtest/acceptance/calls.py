@@ -56,7 +56,10 @@ class Day:
     later: int = 0  # singles of earlier phases
     singles: list[Single] = field(default_factory=list)
     claims: list[str] = field(default_factory=list)  # addresses of images that no phone asked for yet
+    timeout: float = 10.0
     wait: Callable[[float], None] = lambda seconds: None
+    spawn: Callable[[Callable[[], None]], Any] = lambda work: work()
+    following: list[Any] = field(default_factory=list)  # replays under way
 
     def run(self, client: Lean, arrival: Arrival, begin: float) -> None:
         """Do what is due and note what came of it. Latency counts from when it was due."""
@@ -236,7 +239,7 @@ class Day:
             self._send_single(client, single, "register")
         except (NoAnswer, Failed):
             known.frozen = True
-            self._again(client, lambda: self._send_single(client, single, "replay"))
+            self._again(firm.trade, lambda other: self._send_single(other, single, "replay"))
             raise
         if arrival.luck < 0.3:  # the line reads back what it was told is registered
             reply = client.ask(self.target.request("GET", "/" + firm.handle(number)))
@@ -269,17 +272,31 @@ class Day:
         elif not key and fault is None:
             self.tally.count("singles_unchanged")
 
-    def _again(self, client: Lean, work: Callable[[], None]) -> None:
-        """A duplicate after a time-out, as every careful client sends one: four tries, then its outcome stays open."""
-        for seconds in (0.2, 1.0, 3.0, 8.0):
-            self.wait(seconds)
-            self.tally.count("replayed")
-            try:
-                work()
-            except (NoAnswer, Failed):
-                continue
-            return
-        self.tally.count("in_doubt")
+    def _again(self, industry: str, work: Callable[[Lean], None]) -> None:
+        """Duplicates after a time-out, as every careful client sends them: four tries beside all else, then the
+        outcome stays open."""
+
+        def tries() -> None:
+            client = Lean(self.target, self.timeout)
+            for seconds in (0.2, 1.0, 3.0, 8.0):
+                self.wait(seconds)
+                begun, cause = monotonic(), ""
+                self.tally.offer(begun - self.start)
+                try:
+                    work(client)
+                except NoAnswer as error:
+                    cause = str(error)
+                except Failed as failed:
+                    cause = failed.cause
+                now = monotonic()
+                self.tally.done(now - self.start, "replay", industry, (now - begun) * 1000, cause)
+                if not cause:
+                    break
+            else:
+                self.tally.count("in_doubt")
+            client.close()
+
+        self.following.append(self.spawn(tries))
 
     def _replay(self, client: Lean, arrival: Arrival) -> str:
         if not self.singles:
@@ -311,7 +328,7 @@ class Day:
             self._put(client, put, batch, number, version, again=False)
         except (NoAnswer, Failed):
             known.frozen = True
-            self._again(client, lambda: self._put(client, put, batch, number, version, again=True))
+            self._again(firm.trade, lambda other: self._put(other, put, batch, number, version, again=True))
             raise
         self.tally.count("updated")
         return firm.trade
@@ -353,7 +370,7 @@ class Day:
         path = f"/api/v1/lots/{firm.prefix}/{batch.lot}:{action}"
         request = self.target.request("POST", path, orjson.dumps({"reason": "抽检"}), firm.key)
 
-        def send() -> None:
+        def send(client: Lean) -> None:
             reply = client.ask(request)
             if reply.status in _AWAY:
                 raise Failed(str(reply.status), _short(reply.body))
@@ -365,10 +382,10 @@ class Day:
                                  f"{reply.status} {_short(reply.body)}", reply.ended - self.start)  # fmt: skip
 
         try:
-            send()
+            send(client)
         except (NoAnswer, Failed):
             known.frozen = True
-            self._again(client, send)
+            self._again(firm.trade, send)
             raise
         return firm.trade
 

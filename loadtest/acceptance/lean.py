@@ -8,6 +8,7 @@ first byte was sent, which the oracle asks.
 
 from __future__ import annotations
 
+import select
 import ssl
 from dataclasses import dataclass
 from time import monotonic
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 from gevent import socket
 
 _IDLE = 20.0  # s; the node closes after 30, and a request must not meet that
+_FRESH = 0.02  # s; used a moment ago
 
 
 class NoAnswer(Exception):
@@ -72,7 +74,7 @@ class Lean:
         """The answer to one request; NoAnswer where there is none within the time-out."""
         begun = monotonic()
         try:
-            if self._socket is None or begun - self._used > _IDLE:
+            if self._socket is None or (begun - self._used > _FRESH and not self._alive(begun)):
                 self._connect()
             self._socket.sendall(request)
             status, head, body = self._answer()
@@ -86,6 +88,15 @@ class Lean:
         if b"\r\nconnection: close" in head:
             self.close()
         return Reply(status, head, body, begun, ended)
+
+    def _alive(self, now: float) -> bool:
+        """Whether a connection that rested can still be used: one that the node has closed, or whose process is gone,
+        is readable. Every client that keeps connections looks first, for else a killed worker would cost each of them
+        one request."""
+        if now - self._used > _IDLE:
+            return False
+        readable, _, _ = select.select([self._socket.fileno()], [], [], 0)
+        return not readable
 
     def _connect(self) -> None:
         self.close()

@@ -43,7 +43,10 @@ def _day() -> Day:
     later = sum(1 for _, number in oracle.items if number >= 800_000_000)
     tag = f"{SPEC['tag']}-{SPEC['phase']}"
     share = Share(firms, NUMBER, WORKERS)
-    return Day(Target.of(SPEC["url"]), share, oracle, Tally(), NUMBER, SPEC["start"], tag, later, wait=gevent.sleep)
+    return Day(
+        Target.of(SPEC["url"]), share, oracle, Tally(), NUMBER, SPEC["start"], tag, later,
+        timeout=SPEC["timeout"], wait=gevent.sleep, spawn=gevent.spawn,
+    )  # fmt: skip
 
 
 DAY = _day() if NUMBER >= 0 else None
@@ -65,6 +68,7 @@ class Arrivals(User):
         hands = [gevent.spawn(self._hand, due, start) for _ in range(SPEC["connections"])]
         telling = gevent.spawn(self._tell)
         gevent.joinall(hands, raise_error=True)
+        gevent.joinall(DAY.following, timeout=4 * SPEC["timeout"], raise_error=True)
         telling.kill()
         self._send(last=True)
         AsyncResult().get()  # nothing more to do: the shape ends us

@@ -16,6 +16,7 @@ from loadtest.observing import memory_of
 from loadtest.wrk import ticks
 
 _EVERY = 1.0
+_STILL = 5.0  # s by which a sleep of one second is over; eight busy processes on two cores never cost one
 _JUMP = 1.0  # s between the wall clock and the steady one, within one look
 Pids = Callable[[], Mapping[str, list[int]]]
 
@@ -27,6 +28,7 @@ class Watch:
         self._start, self._pids, self._url = start, pids, database_url
         self.seen: list[dict[str, Any]] = []
         self.jumps: list[float] = []  # s
+        self.stalls: list[dict[str, float]] = []  # {"t", "seconds"}
         self._ticks: dict[str, tuple[float, int]] = {}
         self._offset = time.time() - time.monotonic()
         self._conn: Any = None
@@ -37,6 +39,12 @@ class Watch:
         if abs(offset - self._offset) > _JUMP:
             self.jumps.append(round(offset - self._offset, 3))
         self._offset = offset
+
+    def look_at_pause(self, seconds: float) -> None:
+        """A machine that stood still (a virtual one that was moved or saved) measured nothing in that time."""
+        if seconds > _EVERY + _STILL:
+            at = time.monotonic() - self._start - seconds
+            self.stalls.append({"t": round(at, 1), "seconds": round(seconds - _EVERY, 1)})
 
     async def look(self) -> None:
         self.look_at_clock(time.time(), time.monotonic())
@@ -87,8 +95,10 @@ async def watching(start: float, pids: Pids, database_url: str) -> AsyncIterator
     async def looking() -> None:
         while not ended.is_set():
             await watch.look()
+            before = time.monotonic()
             with suppress(TimeoutError):
                 await asyncio.wait_for(ended.wait(), _EVERY)
+            watch.look_at_pause(time.monotonic() - before)
 
     task = asyncio.create_task(looking())
     try:

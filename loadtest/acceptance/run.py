@@ -86,6 +86,13 @@ class Run:
             try:
                 await self._phases(watch)
             finally:
+                self.book.state["stalls"] = [*self.book.state.get("stalls", []), *watch.stalls]
+                if watch.stalls:
+                    still = round(sum(one["seconds"] for one in watch.stalls))
+                    self.book.incomplete(
+                        f"测试机停顿 {still} 秒，所测时间不可信",
+                        f"this machine stood still for {still} s: no time is sure",
+                    )
                 if watch.jumps:
                     self.book.incomplete(
                         f"运行期间时钟跳变 {watch.jumps[0]} 秒", f"the clock jumped by {watch.jumps[0]} s meanwhile"

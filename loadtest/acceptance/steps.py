@@ -30,9 +30,11 @@ async def climb(generators: Generators, profile: Profile, progress: Progress) ->
     rate, first_bad = profile.step_first, 0.0
     for _ in range(_MOST):
         found.append(await _step(generators, profile, progress, rate))
-        if saturated(found[-1]):
-            first_bad = rate
-            break
+        if saturated(found[-1]):  # once more: a moment of something else on the machine is no saturation
+            found.append(await _step(generators, profile, progress, rate))
+            if saturated(found[-1]):
+                first_bad = rate
+                break
         rate *= _GROWTH
     for factor in _BEYOND if first_bad else ():
         found.append(await _step(generators, profile, progress, first_bad * factor))

@@ -3,6 +3,7 @@ the ledger of promise 3 against rows and counters."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from random import Random
@@ -19,6 +20,7 @@ from loadtest.acceptance.tally import Tally
 
 _AT_ONCE = 500  # handles of a resolve:batch
 SAMPLE = 20_000
+_OWNERS_AT_ONCE = 10
 
 
 def kept_oracle(folder: Path) -> Oracle:
@@ -173,13 +175,18 @@ def _is(firm: Firm, number: int, version: int, row: dict[str, Any]) -> bool:
 
 async def counters(url: str, firms: Sequence[Firm]) -> int:
     """Registered, by the node's own counters, over the prefixes of a run."""
-    total = 0
-    for prefix, key in dict.fromkeys((f.prefix, f.key) for f in firms):
+
+    async def one(prefix: str, key: str) -> int:
         rest = Rest(url, key)
         try:
-            total += await registered(rest, prefix)
+            return await registered(rest, prefix)
         finally:
             await rest.close()
+
+    owners = list(dict.fromkeys((f.prefix, f.key) for f in firms))
+    total = 0
+    for first in range(0, len(owners), _OWNERS_AT_ONCE):
+        total += sum(await asyncio.gather(*(one(*owner) for owner in owners[first : first + _OWNERS_AT_ONCE])))
     return total
 
 
