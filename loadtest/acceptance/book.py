@@ -53,7 +53,19 @@ class Book:
         self.state["done"][name] = found
         self.state["elapsed"] = elapsed
         _write(self.folder / "tally.json", self.tally.packed())
-        _write(self.folder / "state.json", {**self.state, "resources": self.resources, "phases": self.phases}, 0o600)
+        self._keep(self.phases)
+
+    def _keep(self, phases: list[dict[str, Any]]) -> None:
+        _write(self.folder / "state.json", {**self.state, "resources": self.resources, "phases": phases}, 0o600)
+
+    def break_off(self, elapsed: float) -> None:
+        """A phase was not finished: when it is done again its times count from then, its wrong answers from now."""
+        path = self.folder / "tally.json"
+        before = Tally.unpacked(json.loads(path.read_text("utf-8"))) if path.exists() else Tally()
+        before.wrong, before.wrong_count = self.tally.wrong, self.tally.wrong_count
+        self.state["elapsed"] = elapsed
+        _write(path, before.packed())
+        self._keep([p for p in self.phases if p["name"] in self.state["done"]])
 
     def incomplete(self, zh: str, en: str) -> None:
         self.why.append({"zh": f"未完成：{zh}", "en": f"Incomplete: {en}"})

@@ -233,8 +233,7 @@ class Day:
         known = self.oracle.item(firm, number, 0)
         self.oracle.lot_of[firm.index, number] = batch.lot
         self.singles.append(single)
-        known.sent(monotonic())
-        self.tally.count("singles")
+        self.oracle.sent((firm.index, number), known, monotonic())
         try:
             self._send_single(client, single, "register")
         except (NoAnswer, Failed):
@@ -267,8 +266,7 @@ class Day:
             self.tally.fault(fault[0], call, handle, fault[1], fault[2], reply.ended - self.start)
         if not settled and fault is None:
             single.answer = reply.body
-            known.acknowledged(1, reply.ended)
-            self.tally.count("singles_created")
+            self.oracle.acknowledged((firm.index, single.number), known, 1, reply.ended)
         elif not key and fault is None:
             self.tally.count("singles_unchanged")
 
@@ -320,7 +318,7 @@ class Day:
         if known.frozen or number < firm.later or (known.writes and known.writes[-1][1] == float("inf")):
             return firm.trade
         before = known.latest
-        version = known.sent(monotonic())
+        version = self.oracle.sent((firm.index, number), known, monotonic())
         body = orjson.dumps(firm.document(number, batch.lot, version))
         path = f"/api/v1/handles/{firm.handle(number)}"
         put = self.target.request("PUT", path, body, firm.key, If_Match=f'"{before}"')
@@ -349,7 +347,7 @@ class Day:
         if reply.status == 412 and again:  # the first one got through: see whether it is there
             reply = client.ask(self.target.request("GET", f"/api/v1/handles/{handle}", key=firm.key))
         if reply.status == 200 and orjson.loads(reply.body).get("version") == version:
-            known.acknowledged(version, reply.ended)
+            self.oracle.acknowledged((firm.index, number), known, version, reply.ended)
             return
         if reply.status in _AWAY:
             raise Failed(str(reply.status), _short(reply.body))
@@ -365,7 +363,7 @@ class Day:
         firm, known = batch.firm, self.oracle.lot(batch)
         if known.frozen or (known.writes and known.writes[-1][1] == float("inf")):
             return firm.trade
-        version = known.sent(monotonic())
+        version = self.oracle.sent(batch.lot, known, monotonic())
         action = "recall" if version % 2 else "restore"
         path = f"/api/v1/lots/{firm.prefix}/{batch.lot}:{action}"
         request = self.target.request("POST", path, orjson.dumps({"reason": "抽检"}), firm.key)
@@ -375,7 +373,7 @@ class Day:
             if reply.status in _AWAY:
                 raise Failed(str(reply.status), _short(reply.body))
             if reply.status == 200:
-                known.acknowledged(version, reply.ended)
+                self.oracle.acknowledged(batch.lot, known, version, reply.ended)
             else:
                 known.frozen = True
                 self.tally.fault("wrong", "recall", f"{firm.prefix}/{batch.lot}", "200",

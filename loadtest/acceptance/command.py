@@ -131,6 +131,9 @@ def _run(given: argparse.Namespace, book: Book) -> int:
         book.incomplete("被人中断", "it was interrupted")
     except (OSError, httpx.HTTPError, RuntimeError, ExceptionGroup) as error:
         book.incomplete(f"{type(error).__name__}：{error}", f"{type(error).__name__}: {error}")
+    if book.why:
+        with suppress(OSError):  # then there is nothing to resume, and the report says why
+            book.break_off(monotonic() - start)
     return _report(book, progress)
 
 
@@ -144,10 +147,11 @@ def _report(book: Book, progress: Progress) -> int:
     except OSError as error:
         print(f"idnode acceptance: {book.folder}: {error}", file=sys.stderr)
         result["verdict"], written = "incomplete", []
-    for reason in result["why"]:
-        progress.say(f"{reason['zh']} / {reason['en']}")
     words = {"pass": "通过 PASS", "fail": "不通过 FAIL", "incomplete": "未完成 INCOMPLETE"}
+    progress.end()
     print(words[result["verdict"]])
+    for reason in result["why"]:
+        print(f"  {reason['zh']} / {reason['en']}")
     for path in [book.folder / "result.json", *written]:
         print(f"  {path}")
     return _EXIT[result["verdict"]]

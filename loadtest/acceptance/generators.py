@@ -20,7 +20,7 @@ from loadtest.acceptance.tally import Tally
 from node.embedded_process import dropper, free_port
 
 _START_SECONDS = 120.0
-_DEAD_SECONDS = 20  # without one good answer the node is gone
+_DEAD_SECONDS = 10  # without one good answer the node is gone
 _LINE = 64 * 2**20
 
 
@@ -79,6 +79,11 @@ class Generators:
         self.pids = [p.pid for p in started]
         try:
             return await self._follow(started, phase, watch, begun, log)
+        except BaseException:
+            for process in started:
+                with suppress(ProcessLookupError):
+                    process.terminate()
+            raise
         finally:
             self.pids = []
             spec.unlink(missing_ok=True)  # it holds keys
@@ -89,7 +94,7 @@ class Generators:
         role = ["--worker", "--master-host", "127.0.0.1", "--master-port", str(port)]
         if number < 0:
             role = ["--master", "--headless", "--master-bind-host", "127.0.0.1", "--master-bind-port", str(port)]
-            role += ["--expect-workers", str(self.workers), "--stop-timeout", "2"]
+            role += ["--expect-workers", str(self.workers), "--stop-timeout", "0"]
         with log.open("ab") as output:
             return await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "locust", "-f", str(file), "--host", self.url, "--loglevel", "WARNING"),
@@ -152,7 +157,7 @@ def _alive(tally: Tally) -> None:
 
 async def _ended(process: asyncio.subprocess.Process) -> None:
     with suppress(TimeoutError):
-        await asyncio.wait_for(process.wait(), 6)
+        await asyncio.wait_for(process.wait(), 3)
     if process.returncode is None:
         process.terminate()
         with suppress(TimeoutError):

@@ -26,7 +26,7 @@ from loadtest.acceptance.arrivals import Arrival, Stream
 from loadtest.acceptance.calls import Day
 from loadtest.acceptance.firms import Firm, Share
 from loadtest.acceptance.lean import Lean, Reply, Target
-from loadtest.acceptance.oracle import Oracle
+from loadtest.acceptance.oracle import keep_part, kept_part
 from loadtest.acceptance.tally import Tally
 
 SPEC: dict[str, Any] = json.loads(Path(os.environ["IDNODE_ACCEPTANCE_SPEC"]).read_text("utf-8"))
@@ -38,8 +38,10 @@ _finished: set[int] = set()
 
 def _day() -> Day:
     firms = [Firm(**firm) for firm in SPEC["firms"]]
-    kept = Path(SPEC["folder"]) / f"oracle-{NUMBER}.json"
-    oracle = Oracle.load(kept.read_bytes()) if kept.exists() else Oracle()
+    folder = Path(SPEC["folder"])
+    oracle = kept_part(folder, NUMBER)
+    keep_part(folder, NUMBER, oracle)  # with what a journal said
+    oracle.journal = (folder / f"journal-{NUMBER}.ndjson").open("w", encoding="utf-8")
     later = sum(1 for _, number in oracle.items if number >= 800_000_000)
     tag = f"{SPEC['tag']}-{SPEC['phase']}"
     share = Share(firms, NUMBER, WORKERS)
@@ -100,18 +102,11 @@ class Arrivals(User):
         trouble = ""
         if last:
             try:
-                _keep(DAY.oracle)
+                keep_part(Path(SPEC["folder"]), NUMBER, DAY.oracle)
             except OSError as error:
                 trouble = str(error)
         message = {"worker": NUMBER, "last": last, "trouble": trouble, "tally": json.dumps(tally.packed())}
         self.environment.runner.send_message("acceptance", message)
-
-
-def _keep(oracle: Oracle) -> None:
-    path = Path(SPEC["folder"]) / f"oracle-{NUMBER}.json"
-    scratch = path.with_suffix(".new")
-    scratch.write_bytes(oracle.dump())
-    scratch.rename(path)
 
 
 class CheckedUser(FastHttpUser):

@@ -7,8 +7,10 @@ handle, in the generator that owns its lot: the order of its writes is known.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 import orjson
 
@@ -55,6 +57,7 @@ class Written:
 
 
 Fault = tuple[str, object, object]  # kind, expected, got
+Key = tuple[int, int] | str
 
 
 class Oracle:
@@ -64,12 +67,47 @@ class Oracle:
         self.items: dict[tuple[int, int], Written] = {}
         self.lots: dict[str, Written] = {}
         self.lot_of: dict[tuple[int, int], str] = {}  # of items that were registered one by one
+        self.journal: TextIO | None = None  # what is sent is written down before, so that a resumed run knows it
 
     def item(self, firm: Firm, number: int, first: int = 1) -> Written:
         return self.items.setdefault((firm.index, number), Written(first))
 
     def lot(self, batch: Batch) -> Written:
         return self.lots.setdefault(batch.lot, Written(0))
+
+    def sent(self, key: Key, known: Written, now: float) -> int:
+        """A write begins, of an item (firm, number) or a lot; its version."""
+        version = known.sent(now)
+        self._note("sent", key, version, known.first, self.lot_of.get(key, "") if isinstance(key, tuple) else "")
+        return version
+
+    def acknowledged(self, key: Key, known: Written, version: int, now: float) -> None:
+        known.acknowledged(version, now)
+        self._note("acknowledged", key, version, known.first, "")
+
+    def _note(self, *line: object) -> None:
+        if self.journal is not None:
+            self.journal.write(orjson.dumps(line).decode() + "\n")
+            self.journal.flush()
+
+    def replay(self, lines: Iterable[str]) -> None:
+        """What a phase wrote that was broken off: acknowledged is certain, sent is one or the other."""
+        touched = []
+        for line in lines:
+            what, key, version, first, lot = orjson.loads(line)
+            if isinstance(key, str):
+                known = self.lots.setdefault(key, Written(first))
+            else:
+                known = self.items.setdefault((key[0], key[1]), Written(first))
+                if lot:
+                    self.lot_of[key[0], key[1]] = lot
+            while known.latest < version:
+                known.writes.append([0.0, NEVER])
+            if what == "acknowledged":
+                known.acknowledged(version, 0.0)
+            touched.append(known)
+        for known in touched:
+            known.frozen = bool(known.writes) and known.writes[-1][1] == NEVER
 
     def may_be(self, firm: Firm, number: int, begun: float, ended: float, first: int = 1) -> tuple[int, int]:
         known = self.items.get((firm.index, number))
@@ -147,3 +185,23 @@ def _kept(written: Written) -> tuple[int, int]:
 def _again(low: int, high: int) -> Written:
     """Long ago: between `low` and `high` nobody knows; that one is not written again."""
     return Written(low, [[0.0, NEVER] for _ in range(high - low)], frozen=high > low)
+
+
+def kept_part(folder: Path, number: int) -> Oracle:
+    """What generator `number` knows: of the phases that it finished, and by its journal of one that was broken off."""
+    path = folder / f"oracle-{number}.json"
+    found = Oracle.load(path.read_bytes()) if path.exists() else Oracle()
+    journal = folder / f"journal-{number}.ndjson"
+    if journal.exists():
+        lines = journal.read_text("utf-8").split("\n")
+        found.replay(lines[:-1])  # the last is empty, or was being written when it ended: then nothing was sent
+    return found
+
+
+def keep_part(folder: Path, number: int, oracle: Oracle) -> None:
+    """A phase is whole. Raises OSError where the disk is full; the journal stays then."""
+    path = folder / f"oracle-{number}.json"
+    scratch = path.with_suffix(".new")
+    scratch.write_bytes(oracle.dump())
+    scratch.rename(path)
+    (folder / f"journal-{number}.ndjson").unlink(missing_ok=True)

@@ -44,9 +44,10 @@ class Progress:
         left = f"{(total - done) / rate:,.0f} s" if rate else "?"
         self._line(f"{self._phase} · {done:,}/{total:,} 行 rows · {rate:,.0f}/s · 剩 left {left}")
 
-    def say(self, text: str) -> None:
-        """A line that stays."""
-        self._line(text, whole=True)
+    def end(self) -> None:
+        """The last line stays."""
+        if self._live and not self._quiet:
+            self._out.write("\n")
 
     def _left(self) -> str:
         return f"{max(0.0, self._ends - monotonic()):.0f} s" if self._ends else "?"

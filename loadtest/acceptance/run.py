@@ -87,8 +87,8 @@ class Run:
                 await self._phases(watch)
             finally:
                 self.book.state["stalls"] = [*self.book.state.get("stalls", []), *watch.stalls]
-                if watch.stalls:
-                    still = round(sum(one["seconds"] for one in watch.stalls))
+                if stalls := self.book.state["stalls"]:
+                    still = round(sum(one["seconds"] for one in stalls))
                     self.book.incomplete(
                         f"测试机停顿 {still} 秒，所测时间不可信",
                         f"this machine stood still for {still} s: no time is sure",
@@ -269,8 +269,9 @@ class Run:
     async def _sweep(self, watch: Watch) -> dict[str, Any]:
         profile, tally = self.options.profile, self.book.tally
         looking = sweep.Sweep(
-            self.url, self.firms, self.book.state["tag"], sweep.kept_oracle(self.book.folder), tally, self.start
-        )
+            self.url, self.firms, self.book.state["tag"],
+            sweep.kept_oracle(self.book.folder, self.options.generators), tally, self.start,
+        )  # fmt: skip
         await looking.export()
         await looking.resolve(profile.sweep_all, self.options.seed)
         sums = dict(self.done["morning"])
@@ -281,7 +282,7 @@ class Run:
         after, before = await self._size(), self.done["prepare"]["database_mib"]
         grown = (after - before) * 2**20 if after is not None and before is not None else None
         return {
-            "ledger": sweep.ledger(sums, tally.ledger, looking, gained, lots),
+            "ledger": sweep.ledger(sums, tally.ledger.get("singles_unchanged", 0), looking, gained, lots),
             "sweep": {"checked": looking.checked, "wrong": looking.wrong},
             "database": {
                 "before_mib": before, "after_mib": after, "items": looking.rows,
