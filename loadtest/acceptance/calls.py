@@ -32,6 +32,10 @@ class Failed(Exception):
         self.cause, self.example = cause, example
 
 
+class Nothing(Exception):
+    """There is nothing to ask just now: no page was seen yet, or a write of that handle is under way."""
+
+
 @dataclass(slots=True)
 class Single:
     """A registration from a production line, sent once; whether it was acknowledged is the oracle's to know."""
@@ -76,13 +80,17 @@ class Day:
             cause, example = failed.cause, failed.example
         except NoAnswer as error:
             cause = str(error)
+        except Nothing:
+            return
         now = monotonic()
+        self.tally.offer(due - self.start)
         self.tally.done(now - self.start, arrival.call, industry or "none", (now - due) * 1000, cause, example)
 
     def skip(self, arrival: Arrival, begin: float) -> None:
         """The phase is long over: what still waits for a connection is given up, and counted as an error."""
         now = monotonic()
         taken = (now - begin - arrival.due) * 1000
+        self.tally.offer(begin + arrival.due - self.start)
         self.tally.done(now - self.start, arrival.call, "none", taken, "not_sent", "no connection became free")
 
     # --- reading
@@ -169,7 +177,7 @@ class Day:
     def _claim(self, client: Lean, arrival: Arrival) -> str:
         """The image that a phone asks for after its page; none where no page was seen yet."""
         if not self.claims:
-            return "none"
+            raise Nothing
         path = self.claims.pop(int(arrival.pick * len(self.claims)))
         path = "/" + path.partition("://")[2].partition("/")[2] if "://" in path else path
         reply = client.ask(self.target.request("GET", path))
@@ -298,10 +306,10 @@ class Day:
 
     def _replay(self, client: Lean, arrival: Arrival) -> str:
         if not self.singles:
-            return "none"
+            raise Nothing
         single = self.singles[int(arrival.pick * len(self.singles))]
         if not single.answer:  # still under way
-            return "none"
+            raise Nothing
         self._send_single(client, single, "replay", key=arrival.luck < 0.5)
         return single.batch.firm.trade
 
@@ -316,7 +324,7 @@ class Day:
         number = self._beyond_later(batch, number)
         known = self.oracle.item(firm, number)
         if known.frozen or number < firm.later or (known.writes and known.writes[-1][1] == float("inf")):
-            return firm.trade
+            raise Nothing
         before = known.latest
         version = self.oracle.sent((firm.index, number), known, monotonic())
         body = orjson.dumps(firm.document(number, batch.lot, version))
@@ -358,11 +366,11 @@ class Day:
     def _recall(self, client: Lean, arrival: Arrival) -> str:
         """A lot is recalled, or taken back: all its items say so at once."""
         if not self.share.recalled:
-            return "none"
+            raise Nothing
         batch = self.share.recalled[int(arrival.pick * len(self.share.recalled))]
         firm, known = batch.firm, self.oracle.lot(batch)
         if known.frozen or (known.writes and known.writes[-1][1] == float("inf")):
-            return firm.trade
+            raise Nothing
         version = self.oracle.sent(batch.lot, known, monotonic())
         action = "recall" if version % 2 else "restore"
         path = f"/api/v1/lots/{firm.prefix}/{batch.lot}:{action}"

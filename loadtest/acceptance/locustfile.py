@@ -83,7 +83,6 @@ class Arrivals(User):
             wait = start + arrival.due - monotonic()
             if wait > 0:
                 gevent.sleep(wait)
-            DAY.tally.offer(start + arrival.due - DAY.start)
             if monotonic() > start + SPEC["seconds"] + SPEC["grace"]:
                 DAY.skip(arrival, start)
             else:
