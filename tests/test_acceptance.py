@@ -39,21 +39,21 @@ FIRM = BATCH.firm
 
 def test_the_day_follows_from_its_seed() -> None:
     streams = PROFILES["smoke"].streams
-    first = list(schedule(streams, 45, 7, 0, 2))
-    assert first == list(schedule(streams, 45, 7, 0, 2))
-    assert first != list(schedule(streams, 45, 8, 0, 2))
-    assert first != list(schedule(streams, 45, 7, 1, 2))
+    first = list(schedule(streams, 60, 7, 0, 2))
+    assert first == list(schedule(streams, 60, 7, 0, 2))
+    assert first != list(schedule(streams, 60, 8, 0, 2))
+    assert first != list(schedule(streams, 60, 7, 1, 2))
     assert [a.due for a in first] == sorted(a.due for a in first)
 
 
 def test_the_day_has_its_shares_and_its_waves() -> None:
-    found = [a for worker in (0, 1) for a in schedule(PROFILES["smoke"].streams, 45, 7, worker, 2)]
+    found = [a for worker in (0, 1) for a in schedule(PROFILES["smoke"].streams, 60, 7, worker, 2)]
     calls = Counter(a.call for a in found)
     assert 0.012 < calls["unknown"] / calls["resolve"] < 0.028
     assert 0.004 < calls["malformed"] / calls["resolve"] < 0.018
     assert all(calls[call] for call in ("batch_resolve", "scan", "claim", "register", "update", "recall", "replay"))
     scans = Counter(int(a.due) for a in found if a.call == "scan")
-    assert min(scans[t] for t in range(36, 38)) > 2.5 * max(scans[t] for t in range(2))  # the sale against the night
+    assert min(scans[t] for t in range(48, 51)) > 2.5 * max(scans[t] for t in range(2))  # the sale against the night
 
 
 def test_few_are_popular_and_the_tail_is_cold() -> None:

@@ -71,6 +71,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     given = parser.parse_args(argv)
     if given.url and not given.key:
         parser.error("--url needs --key (or IDNODE_KEY)")
+    if given.url and given.drills:
+        parser.error("--drills: only on a node that the run starts itself, without --url")
     if given.resume and not (given.resume / "state.json").exists():
         parser.error(f"--resume: {given.resume} has no state.json")
     if min(given.rows, given.seconds, given.rate, given.generators, given.workers) < 0:

@@ -39,6 +39,7 @@ class Morning:
     tally: Tally
     start: float
     rows: int = 0  # acknowledged
+    began: float = 0.0  # when the first chunk went off; the lots were there by then
     sums: dict[str, int] = field(default_factory=dict)
     _ids: dict[str, str] = field(default_factory=dict)
     _rests: dict[str, Rest] = field(default_factory=dict)
@@ -56,6 +57,7 @@ class Morning:
             if self.part == 0:
                 await self._lots()
             jobs = await self._jobs()
+            self.began = monotonic()
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as maker:
                 bodies = _made(maker, iter(jobs), self.part)
                 turn = asyncio.Lock()

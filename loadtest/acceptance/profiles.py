@@ -54,7 +54,7 @@ class Profile:
 
 
 PROFILES = {
-    "smoke": Profile("smoke", 20_000, 9, 45.0, 120.0, 120.0, 6.0, step_seconds=4.0, step_first=200.0,
+    "smoke": Profile("smoke", 20_000, 9, 60.0, 120.0, 120.0, 6.0, step_seconds=4.0, step_first=200.0,
                      drill_seconds=14.0),
     "city": Profile("city", 5_000_000, 60, 240.0, 400.0, 400.0, 20.0, step_seconds=8.0, drill_seconds=25.0,
                     sweep_all=False),

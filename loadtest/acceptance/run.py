@@ -214,12 +214,11 @@ class Run:
 
     async def _import(self, part: int) -> dict[str, int]:
         work = Morning(self.url, self.firms, part, self.book.folder, self.book.tally, self.start)
-        begun = monotonic()
 
         async def tell() -> None:
             while True:
                 await asyncio.sleep(1)
-                self.progress.rows(work.rows, work.total, monotonic() - begun)
+                self.progress.rows(work.rows, work.total, monotonic() - work.began if work.began else 0.0)
 
         telling = asyncio.create_task(tell()) if part == 0 else None
         try:
