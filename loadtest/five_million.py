@@ -90,7 +90,7 @@ class Season:
         part.sums = {name: closed.json()[name] for name in ("rows", *OUTCOMES.values())}
         if part.sums["rows"] != sum(part.sums[name] for name in OUTCOMES.values()):
             part.wrong.append(f"the ledger does not close: {part.sums}")
-        await self._compare_errors(part, number)
+        await self.compare_errors(part, number)
         return part
 
     async def _put(self, part: Part, start: float, head: dict[str, int], body: bytes) -> None:
@@ -105,7 +105,7 @@ class Season:
         if got := [f"{k} {counts[k]}, expected {v}" for k, v in head.items() if k in counts and counts[k] != v]:
             part.wrong.append(f"chunk {head['chunk']}: {'; '.join(got)}")
 
-    async def _compare_errors(self, part: Part, number: int) -> None:
+    async def compare_errors(self, part: Part, number: int) -> None:
         """Every row that was not taken, by name: these and no others, for the reason that was put into them."""
         expected = self.goods.errors(number)
         seen: tuple[int, int] | None = None

@@ -20,6 +20,7 @@ _EXAMPLES = """examples:
   idnode serve --host :: --port 8000 --workers 2
   idnode register harvest.csv --url http://127.0.0.1:8000 --key iid_... --template pear@1 --check
   idnode mint 88.999.1001/LOT-7 --count 50000 --url http://127.0.0.1:8000 --key iid_...
+  idnode acceptance --profile smoke           load with every answer checked, and a report
   idnode audit verify
 """
 
@@ -85,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     mint.add_argument("--out", type=Path, metavar="FILE", help=".csv or .ndjson (the lot and its run, as CSV)")
     mint.add_argument("--url", required=True, help="address of the node, e.g. http://127.0.0.1:8000")
     mint.add_argument("--key", default=os.environ.get("IDNODE_KEY"), help="API key (or IDNODE_KEY)")
+    commands.add_parser("acceptance", help="the load test before provincial integration: idnode acceptance --help")
     audit = commands.add_parser("audit", help="the audit trail")
     audit.add_subparsers(dest="action", required=True).add_parser("verify", help="check the chain of entries")
     return parser
@@ -92,7 +94,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit status. What the user can mend is one line, never a traceback."""
-    arguments = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    # Its options are another program's, which may not be installed: argparse is not to look at them.
+    aside = words[:1] == ["acceptance"]
+    arguments = argparse.Namespace(command="acceptance", words=words[1:]) if aside else _parser().parse_args(words)
     try:
         return _COMMANDS[arguments.command](arguments)
     except Exception as error:
@@ -191,6 +196,12 @@ def _mint(arguments: argparse.Namespace) -> int:
         raise ConfigError(str(error)) from None
 
 
+def _acceptance(arguments: argparse.Namespace) -> int:
+    from node.acceptance_command import run
+
+    return run(arguments.words)
+
+
 def _operator(arguments: argparse.Namespace) -> int:
     from node import access
     from node.runtime import close_node, open_node
@@ -260,6 +271,7 @@ def _cache_audit(arguments: argparse.Namespace) -> int:
 
 
 _COMMANDS = {
+    "acceptance": _acceptance,
     "cache-audit": _cache_audit,
     "dev": _dev,
     "serve": _serve,
