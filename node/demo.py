@@ -14,7 +14,7 @@ import orjson
 from stdnum import luhn
 from stdnum.cn import uscc
 
-from node import access, onboarding, tracing
+from node import access, capturing, onboarding
 from node.config import Settings
 from node.model import Identity, Kind
 from node.registration import register
@@ -142,7 +142,9 @@ async def _trace(node: Node, owner: Identity, industry: str, lot: str, items: li
                 "readPoint": place,
                 "note": note,
             }
-            await tracing.record(node, owner, orjson.dumps(event))
+            (recorded,) = await capturing.record(node, owner, [orjson.dumps(event)])
+            if recorded.error:
+                raise RuntimeError(f"demo event of {handle}: {recorded.error}")
 
 
 _STEPS: dict[str, tuple[tuple[int, int, str, str, str], ...]] = {

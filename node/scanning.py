@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from node.epcis_words import BIZ_STEPS
 from node.errors import Unavailable
 from node.model import Event, Kind, Status
 from node.records import Resolved, is_public
@@ -18,7 +19,7 @@ from node.runtime import Node, reading
 from node.shortening import cut_text, within_budget
 from node.shown_links import Link, LinkOk, nobody, read_link
 from node.store import handles, prefixes
-from node.tracing import BIZ_STEPS, trace
+from node.tracing import trace
 from node.trades import Trade, Trades
 from node.verdicts import VERDICTS, Verdict
 
