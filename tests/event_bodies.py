@@ -7,10 +7,11 @@ from typing import Any
 
 OFFSET = "+08:00"
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[^\s<>\"{}|\\^`\u0080-\uffff]+")
-_COMMON = set(
-    "type eventTime eventTimeZoneOffset recordTime eventID certificationInfo errorDeclaration bizStep disposition "
-    "readPoint bizLocation bizTransactionList sourceList destinationList sensorElementList @context".split()  # noqa: SIM905
-)
+_COMMON = {
+    "type", "eventTime", "eventTimeZoneOffset", "recordTime", "eventID", "certificationInfo", "errorDeclaration",
+    "bizStep", "disposition", "readPoint", "bizLocation", "bizTransactionList", "sourceList", "destinationList",
+    "sensorElementList", "@context",
+}  # fmt: skip
 _OWN = {
     "ObjectEvent": {"action", "epcList", "quantityList", "persistentDisposition", "ilmd"},
     "AggregationEvent": {"action", "parentID", "childEPCs", "childQuantityList"},

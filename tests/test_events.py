@@ -305,10 +305,11 @@ _json = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
     max_leaves=8,
 )
-_NAMES = (
-    "type eventTime eventTimeZoneOffset action epcList quantityList parentID childEPCs bizTransactionList readPoint "
-    "eventID errorDeclaration sensorElementList persistentDisposition ilmd inputEPCList outputEPCList @context"
-).split()
+_NAMES = [
+    "type", "eventTime", "eventTimeZoneOffset", "action", "epcList", "quantityList", "parentID", "childEPCs",
+    "bizTransactionList", "readPoint", "eventID", "errorDeclaration", "sensorElementList", "persistentDisposition",
+    "ilmd", "inputEPCList", "outputEPCList", "@context",
+]  # fmt: skip
 _SENSIBLE = st.sampled_from(
     ["ObjectEvent", "AggregationEvent", "TransformationEvent", "EPCISDocument", "2026-09-12T08:00:00+08:00", "+08:00",
      "ADD", "DELETE", "urn:x:1", ["88.999.1001/A"], {"id": "urn:x:1"}, [{"epcClass": "88.999.1001/A"}], {}, []]
