@@ -17,7 +17,8 @@ import orjson
 
 import handle_codec
 from node import presence
-from node.epcis import EventDraft, is_standard, loaded, read_event, refusal
+from node.epcis import EventDraft, is_standard, loaded, read_event
+from node.epcis_rules import refusal
 from node.errors import EventConflict, NodeError, NotFound, TooManyRows
 from node.model import Identity, Prefix
 from node.outcomes import TURN
@@ -74,17 +75,7 @@ async def record(
     """
     if len(rows) > MAX_EVENTS:
         raise TooManyRows.of(limit=MAX_EVENTS, got=len(rows))
-    read: dict[int, EventDraft] = {}
-    refused: dict[int, NodeError] = {}
-    for row, raw in enumerate(rows):
-        if row % TURN == TURN - 1:
-            await asyncio.sleep(0)
-        try:
-            event = loaded(raw)
-            base = node.settings.public_url
-            read[row] = read_event(event, base, context) if is_standard(event) else read_short(event)
-        except NodeError as error:
-            refused[row] = error
+    read, refused = await _read(rows, node.settings.public_url, context)
     if (named := sum(len(draft.mentions) for draft in read.values())) > MAX_MENTIONS:
         raise TooManyRows.of(limit=MAX_MENTIONS, got=named)
 
@@ -100,6 +91,23 @@ async def record(
         return [post.done[row] for row in range(len(rows))]
 
     return await change(node, work, claim=claim)
+
+
+async def _read(
+    rows: Sequence[bytes | msgspec.Raw], base: str, context: Any
+) -> tuple[dict[int, EventDraft], dict[int, NodeError]]:
+    """(drafts, refusals) by row."""
+    read: dict[int, EventDraft] = {}
+    refused: dict[int, NodeError] = {}
+    for row, raw in enumerate(rows):
+        if row % TURN == TURN - 1:
+            await asyncio.sleep(0)
+        try:
+            event = loaded(raw)
+            read[row] = read_event(event, base, context) if is_standard(event) else read_short(event)
+        except NodeError as error:
+            refused[row] = error
+    return read, refused
 
 
 async def _hold_prefixes(conn: Connection, identity: Identity, post: _Post) -> None:
@@ -229,7 +237,8 @@ def _rows(post: _Post, drafts: Sequence[EventDraft], *, declaration: bool = Fals
         body = orjson.dumps(draft.body)
         for mention in draft.mentions:
             place = post.place(mention.prefix, mention.suffix)
-            event_id = f"{draft.event_id}#declaration" if declaration else draft.event_id
+            # No id holds a blank: nobody's event can stand where a declaration will.
+            event_id = f"{draft.event_id} declaration" if declaration else draft.event_id
             values = (
                 *place[:3], event_id, draft.event_type, draft.action, "" if declaration else draft.biz_step,
                 draft.disposition, draft.event_time, draft.read_point, draft.biz_location,

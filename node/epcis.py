@@ -9,9 +9,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
@@ -19,15 +18,12 @@ import msgspec
 import orjson
 
 import handle_codec
-from node.drafts import CONTROL, fitted, issued_handle
+from node.drafts import fitted, issued_handle
 from node.epcis_forms import FORMS
+from node.epcis_rules import check_rules, check_texts, check_time, refusal, utc
 from node.epcis_words import EVENT_TYPES, URI, bare_word, from_own_address
-from node.errors import BrokenBody, InvalidRow, NodeError, RowError
+from node.errors import BrokenBody
 
-AHEAD = timedelta(days=1)  # clocks of offline lines are wrong; further ahead than this is a slip of the pen
-_FIRST_YEAR = 1970  # no event of ours is older; years near 1 and 9999 do not survive a change of zone
-_DEEP = 16  # levels of a body; sensor reports of the standard need six
-_LONG = 2000  # characters of any text in an event
 _EXTENSION = re.compile(URI)
 _DROPPED = ("@context", "eventID", "recordTime", "errorDeclaration")
 # In these the standard allows no members of others.
@@ -82,10 +78,6 @@ class EventDraft:
     body: dict[str, Any] = field(default_factory=dict)
 
 
-def refusal(name: str, code: str, zh: str, en: str) -> NodeError:
-    return InvalidRow.of(RowError(name, code, zh, en))
-
-
 def loaded(raw: bytes | msgspec.Raw) -> dict[str, Any]:
     """The members of one event; raises BrokenBody for what is no JSON, InvalidRow for what is no object."""
     try:
@@ -104,12 +96,12 @@ def is_standard(event: dict[str, Any]) -> bool:
 
 def read_event(event: dict[str, Any], base: str, context: Any = None) -> EventDraft:
     """The draft of an event in EPCIS 2.0. `base` is PUBLIC_URL; `context` the document's @context."""
-    _check_texts(event)
+    check_texts(event)
     words = _with_bare_words(event)
     form = fitted(_without_extensions(words), FORMS[event["type"]])
     check_time(form.eventTime, "eventTime")
     mentions, canonical = _mentions(words, base)
-    _check_rules(event["type"], form, canonical, mentions)
+    check_rules(event["type"], form, canonical, len(mentions))
     kept = {k: v for k, v in canonical.items() if k not in _DROPPED}
     for name, kind in (("bizStep", "step"), ("disposition", "disposition")):
         if name in kept:
@@ -140,18 +132,6 @@ def name_of(digest: bytes) -> str:
     return "ni:///sha-256;" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def utc(when: datetime) -> str:
-    return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def check_time(when: datetime, name: str) -> None:
-    """Raises InvalidRow for a time before 1970 or more than a day ahead of the node's clock."""
-    if not _FIRST_YEAR < when.year < 9000:
-        raise refusal(name, "out_of_range", "须在 1971 年以后", "must be after 1970")
-    if when > datetime.now(UTC) + AHEAD:
-        raise refusal(name, "out_of_range", "晚于现在一天以上", "is more than a day ahead")
-
-
 def handle_of(text: str, name: str, base: str) -> tuple[str, str]:
     """(prefix, suffix) of any code that names a handle: as it is, as an address of the node, with hdl: in front."""
     if text.startswith(f"{base}/"):
@@ -167,24 +147,6 @@ def handle_of(text: str, name: str, base: str) -> tuple[str, str]:
 
 def _bytes(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-
-
-def _check_texts(value: Any, path: str = "", depth: int = 0) -> None:
-    """Raises InvalidRow for control characters, for what is too long or too deep."""
-    if depth > _DEEP:
-        raise refusal(path, "too_deep", f"嵌套超过 {_DEEP} 层", f"is nested more than {_DEEP} levels")
-    if isinstance(value, str):
-        if len(value) > _LONG:
-            raise refusal(path, "too_long", f"至多 {_LONG} 个字符", f"at most {_LONG} characters")
-        if CONTROL.search(value) or "\u2028" in value or "\u2029" in value:
-            raise refusal(path, "control_character", "含控制字符", "holds a control character")
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            _check_texts(key, path)
-            _check_texts(inner, f"{path}.{key}" if path else key, depth + 1)
-    elif isinstance(value, list):
-        for number, inner in enumerate(value):
-            _check_texts(inner, f"{path}[{number}]", depth + 1)
 
 
 def _with_bare_words(event: dict[str, Any]) -> dict[str, Any]:
@@ -259,38 +221,6 @@ def _add(found: dict[str, Mention], listed: list[Mention], parent: str) -> None:
         if mention.handle == parent:
             raise refusal(mention.field, "own_parent", "不能是自身的上级", "cannot be its own parent")
         found.setdefault(mention.handle, mention)
-
-
-def _check_rules(kind: str, form: Any, event: dict[str, Any], mentions: list[Mention]) -> None:
-    """What the standard asks beyond shapes; one error for each field."""
-    errors = [RowError(*fault) for fault in _faults(kind, form, event)]
-    if not errors and not mentions:
-        errors = [RowError("", "no_handle", "未涉及任何标识", "names no handle")]
-    if errors:
-        raise InvalidRow.of(*errors)
-
-
-def _faults(kind: str, form: Any, event: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
-    action = getattr(form, "action", "")
-    if "ilmd" in event and kind == "ObjectEvent" and action != "ADD":
-        yield "ilmd", "only_with_add", "仅可用于 action 为 ADD 的事件", "stands only with action ADD"
-    if "persistentDisposition" in event and not event["persistentDisposition"]:
-        yield "persistentDisposition", "required", "须有 set 或 unset", "needs set or unset"
-    if kind in ("AggregationEvent", "AssociationEvent"):
-        if not form.parentID and (action != "OBSERVE" or kind == "AssociationEvent"):
-            yield "parentID", "required", "必填", "is required"
-        if not form.childEPCs and not form.childQuantityList and action != "DELETE":
-            yield "childEPCs", "required", "须有 childEPCs 或 childQuantityList", "or childQuantityList is required"
-    if kind == "TransactionEvent":
-        if not form.bizTransactionList:
-            yield "bizTransactionList", "required", "必填", "is required"
-        if "epcList" not in event and not form.quantityList and action != "DELETE":
-            yield "epcList", "required", "须有 epcList 或 quantityList", "or quantityList is required"
-    if kind == "TransformationEvent":
-        given, made = form.inputEPCList or form.inputQuantityList, form.outputEPCList or form.outputQuantityList
-        for name, there in (("inputEPCList", given), ("outputEPCList", made)):
-            if not there and not (form.transformationID and (given or made)):
-                yield name, "required", "须有投入与产出，或 transformationID", "inputs and outputs, or transformationID"
 
 
 def _context(value: Any, name: str) -> list[Any]:

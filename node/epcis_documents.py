@@ -15,7 +15,7 @@ import orjson
 
 from node.containment import events_around
 from node.drafts import issued_handle
-from node.epcis import utc
+from node.epcis_rules import utc
 from node.epcis_words import CBV_STEPS, CONTEXT, DISPOSITIONS, URI, own_address
 from node.errors import HandleNotFound
 from node.items import find

@@ -184,7 +184,7 @@ def add_trace(page: ScanPage, resolved: Resolved, events: list[Event] | None) ->
 
 
 def _step(event: Event, steps_only: bool) -> Step:
-    zh, en = BIZ_STEPS.get(event.biz_step, (event.biz_step, event.biz_step))
+    zh, en = BIZ_STEPS.get(event.biz_step) or BIZ_STEPS["other"]  # no step, or the address of somebody's own
     place = "" if steps_only else event.read_point or event.biz_location
     note = "" if steps_only else str(event.body.get("note", ""))
     return Step(zh, en, local(event.event_time), cut_text(place, _MAX_PLACE)[0], cut_text(note, _MAX_PLACE)[0])

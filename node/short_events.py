@@ -11,7 +11,8 @@ import msgspec
 import orjson
 
 from node.drafts import fitted, issued_handle
-from node.epcis import EventDraft, Mention, check_time, name_of, utc
+from node.epcis import EventDraft, Mention, name_of
+from node.epcis_rules import check_time, utc
 from node.epcis_words import ACTIONS, BIZ_STEPS, EVENT_TYPES
 from node.errors import InvalidRow, NodeError, RowError
 from node.templates import plain_text

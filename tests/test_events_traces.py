@@ -103,6 +103,17 @@ async def test_an_item_has_what_happened_to_its_parents_while_inside(yard: Yard)
         assert f"<span>{name}</span>" not in page
 
 
+async def test_a_step_without_a_word_is_another_step(yard: Yard) -> None:
+    await yard.build("item")
+    own = yard.seen("03T08:00:00", "item", "own", bizStep="https://own.example/steps/polishing")
+    none = {k: v for k, v in yard.seen("04T08:00:00", "item", "none").items() if k != "bizStep"}
+    await yard.post(own, none)
+    for lang, word in (("zh", "其他"), ("en", "Other")):
+        page = (await yard.client.get(f"/{yard.at('item')}?lang={lang}", headers=HTML)).text
+        assert page.count(f"<li><b>{word}</b>") == 2
+    assert [e.get("bizStep") for e in (await yard.trace("item"))["epcisBody"]["eventList"]] == [own["bizStep"], None]
+
+
 async def test_a_parent_emptied_and_an_item_put_in_again(yard: Yard) -> None:
     await yard.build("item", "pallet")
     await yard.post(
