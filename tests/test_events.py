@@ -121,6 +121,40 @@ async def test_thousands_in_one_post(node: Node, client: Any, goods: Any, monkey
     assert stored == 2998
 
 
+async def test_a_few_statements_for_any_number(client: Any, goods: Any, monkeypatch: Any) -> None:
+    """A thousand events cost no more statements than ten do."""
+    seen: list[str] = []
+    begin, end = capturing._hold_prefixes, capturing._store
+
+    def note(record: Any) -> None:
+        if "pg_catalog" not in record.query:  # asyncpg asks for types once on each connection
+            seen.append(record.query)
+
+    async def beginning(conn: Any, *rest: Any) -> None:
+        conn.add_query_logger(note)
+        await begin(conn, *rest)
+
+    async def ending(conn: Any, *rest: Any) -> None:
+        await end(conn, *rest)
+        conn.remove_query_logger(note)
+
+    monkeypatch.setattr(capturing, "_hold_prefixes", beginning)
+    monkeypatch.setattr(capturing, "_store", ending)
+    counts = []
+    for size in (10, 1000):
+        bodies = [
+            event("ObjectEvent", f"2026-09-12T{10 + (size == 10)}:{n // 60:02d}:{n % 60:02d}",
+                  epcList=[f"{goods.prefix}/I-{n % 5}", f"{goods.prefix}/I-{5 + n % 5}"])
+            for n in range(size)
+        ]  # fmt: skip
+        bodies += [bodies[0] | {"errorDeclaration": {"declarationTime": "2026-09-13T08:00:00Z"}}]
+        seen.clear()
+        summary = (await post(client, goods, bodies)).json()["summary"]
+        assert (summary["created"], summary["withdrawn"]) == (size, 1)
+        counts.append(len(seen))
+    assert 5 < min(counts) <= max(counts) < 20  # a connection's first turn has a few of asyncpg's own
+
+
 async def test_the_number_is_bounded(client: Any, goods: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(capturing, "MAX_EVENTS", 3)
     monkeypatch.setattr(capturing, "MAX_MENTIONS", 5)

@@ -126,6 +126,20 @@ async def test_a_parent_emptied_and_an_item_put_in_again(yard: Yard) -> None:
     assert await yard.places("item") == ["ADD 03T08:00:00", "ADD 06T08:00:00", "again"]
 
 
+async def test_a_busy_pallet_keeps_what_happened_while_the_item_was_on_it(yard: Yard, monkeypatch: Any) -> None:
+    """Of each handle the newest are read: the newest of the time that counts, and every way in, however old."""
+    monkeypatch.setattr(containment, "PER_HANDLE", 2)
+    await yard.build("item", "pallet")
+    await yard.post(
+        yard.packs("03T08:00:00", "pallet", "item"),
+        yard.seen("04T08:00:00", "pallet", "inside"),
+        yard.packs("05T08:00:00", "pallet", "item", action="DELETE"),
+        *(yard.seen(f"06T08:00:{n:02d}", "pallet", f"later {n}") for n in range(5)),
+        *(yard.seen(f"07T08:00:{n:02d}", "item", f"own {n}") for n in range(3)),
+    )
+    assert await yard.places("item") == ["inside", "own 1", "own 2"]
+
+
 async def test_a_withdrawn_packing_gives_nothing(yard: Yard) -> None:
     await yard.build("item", "pallet")
     packed = yard.packs("03T08:00:00", "pallet", "item", eventID="urn:example:packed:" + yard.name)
