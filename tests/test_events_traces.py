@@ -13,6 +13,7 @@ from event_bodies import check_document, document, event, place
 
 from node import containment, onboarding
 from node.model import Identity
+from node.runtime import reading
 
 ROUTE = "/api/v1/events"
 HTML = {"Accept": "text/html"}
@@ -297,6 +298,20 @@ async def test_a_document_is_valid_by_the_published_schema(yard: Yard) -> None:
     assert [f"{list(e.absolute_path)}: {e.message}" for e in validator.iter_errors(found)] == []
     found["epcisBody"]["eventList"][0]["colour"] = "red"
     assert list(validator.iter_errors(found))  # it does look
+
+
+async def test_an_event_from_before_there_were_documents(yard: Yard, node: Any) -> None:
+    await yard.build("item")
+    short = {"handle": yard.at("item"), "eventId": "old-" + yard.name, "eventTime": "2026-09-06T08:00:00+08:00"}
+    await yard.post(short | {"bizStep": "storing", "readPoint": "旧库", "note": "旧"})
+    before = (await yard.trace("item"))["epcisBody"]
+    async with reading(node) as conn:
+        await conn.execute(
+            "DELETE FROM event_document WHERE event_id = $1 AND shard = ANY ($2::smallint[])",
+            short["eventId"],
+            list(range(1024)),
+        )
+    assert (await yard.trace("item"))["epcisBody"] == before
 
 
 async def test_what_can_be_asked_for(yard: Yard, stranger: Any) -> None:
