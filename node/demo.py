@@ -14,7 +14,7 @@ import orjson
 from stdnum import luhn
 from stdnum.cn import uscc
 
-from node import access, onboarding, tracing
+from node import access, capturing, onboarding
 from node.config import Settings
 from node.model import Identity, Kind
 from node.registration import register
@@ -129,6 +129,7 @@ def _counted(text: str, number: int) -> str:
 
 async def _trace(node: Node, owner: Identity, industry: str, lot: str, items: list[str], produced_at: str) -> None:
     day = date.fromisoformat(produced_at[:10])
+    told: list[dict[str, Any]] = []
     for number, (days, hour, step, place, note) in enumerate(_STEPS[industry]):
         when = datetime.fromisoformat(f"{day + timedelta(days=days)}T{hour:02d}:20:00+08:00")
         # The last two steps are of single items: what is shipped and received is a carton, not the lot.
@@ -142,7 +143,28 @@ async def _trace(node: Node, owner: Identity, industry: str, lot: str, items: li
                 "readPoint": place,
                 "note": note,
             }
-            await tracing.record(node, owner, orjson.dumps(event))
+            told.append(event)
+    told += _standard(lot, items, day)
+    for recorded in await capturing.record(node, owner, [orjson.dumps(event) for event in told]):
+        if recorded.error:
+            raise RuntimeError(f"demo event {recorded.row} of {lot}: {recorded.error}")
+
+
+def _standard(lot: str, items: list[str], day: date) -> list[dict[str, Any]]:
+    """The same as a partner's system would send it, in EPCIS 2.0: the lot was counted, with a reading of its store."""
+    reading = {"type": "Temperature", "value": 4.0, "uom": "CEL"}
+    return [
+        {
+            "type": "ObjectEvent",
+            "action": "OBSERVE",
+            "eventID": f"urn:example:demo:{lot.replace('/', ':')}",
+            "eventTime": f"{day + timedelta(days=2)}T18:20:00+08:00",
+            "eventTimeZoneOffset": "+08:00",
+            "bizStep": "stock_taking",
+            "quantityList": [{"epcClass": lot, "quantity": len(items)}],
+            "sensorElementList": [{"sensorReport": [reading]}],
+        }
+    ]
 
 
 _STEPS: dict[str, tuple[tuple[int, int, str, str, str], ...]] = {

@@ -16,7 +16,7 @@ from node.records import DEFAULT_PERMISSIONS, DEFAULT_TTL
 
 _ATTRIBUTE_INDEXES = range(2000, 3000)  # an attribute is a handle value from index 2000 on
 _TEMPLATE_INDEX = 1001  # reserved by the national interface for the template itself
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _FIELD = re.compile(r" - at `\$\.?(.*)`$")
 
 _Text = Annotated[str, msgspec.Meta(max_length=1000)]
@@ -155,7 +155,7 @@ def _fault(value: Value, kept: Mapping[int, Any]) -> tuple[str, str, str] | None
     if value.index in kept:
         return "duplicate_index", f"索引 {value.index} 重复", f"index {value.index} stands twice"
     data = value.data if isinstance(value.data, ValueData) else ValueData("string", value.data)
-    if _CONTROL.search(value.type) or (data.format == "string" and _CONTROL.search(data.value)):
+    if CONTROL.search(value.type) or (data.format == "string" and CONTROL.search(data.value)):
         return "control_character", "含控制字符", "holds a control character"
     try:
         if data.format == "base64":
@@ -188,10 +188,22 @@ def decoded(decoder: msgspec.json.Decoder[Any], raw: bytes | msgspec.Raw) -> Any
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
-        text = str(error)
-        found = _FIELD.search(text)
-        reason = _FIELD.sub("", text)
-        code = "unknown_field" if "unknown field" in reason else "wrong_type"
-        raise InvalidRow.of(RowError(found.group(1) if found else "", code, f"不符合要求：{reason}", reason)) from None
+        raise _misfit(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BrokenBody.of(reason=str(error)) from None
+
+
+def fitted(value: Any, form: type[Any]) -> Any:
+    """What was decoded already, as a `form`; InvalidRow with the field where it does not fit."""
+    try:
+        return msgspec.convert(value, form)
+    except msgspec.ValidationError as error:
+        raise _misfit(error) from None
+
+
+def _misfit(error: msgspec.ValidationError) -> InvalidRow:
+    text = str(error)
+    found = _FIELD.search(text)
+    reason = _FIELD.sub("", text)
+    code = "unknown_field" if "unknown field" in reason else "wrong_type"
+    return InvalidRow.of(RowError(found.group(1) if found else "", code, f"不符合要求：{reason}", reason))

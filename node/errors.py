@@ -293,6 +293,15 @@ class AlreadyExists(NodeError):
     zh, en = "{what} 已存在且内容不同", "{what} exists with other content"
 
 
+class EventConflict(AlreadyExists):
+    """An event id that was used for other content; datum: event_id, stored, given (time and digest of each)."""
+
+    zh, en = (
+        "事件 {event_id} 已存在且内容不同（已有：{stored}；收到：{given}）",
+        "Event {event_id} exists with other content (stored: {stored}; given: {given})",
+    )
+
+
 class IdempotencyMismatch(NodeError):
     code, response_code, kind = "idempotency_mismatch", 4, "unprocessable"
     zh, en = "同一 Idempotency-Key 曾用于不同内容", "This Idempotency-Key was used with another body"

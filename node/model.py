@@ -159,3 +159,8 @@ class Event:
     biz_location: str
     body: dict[str, Any]
     corrects: str  # id of an earlier event that this one declares wrong, "" for none
+    prefix_id: int = 0
+    suffix: str = ""
+    role: str = ""  # how the handle takes part (migrations/0020_events.sql), "" of events before there were roles
+    parent: str = ""  # handle of what a child was put into or taken from
+    withdrawn: bool = False  # a later event says that it is wrong

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from node.epcis_words import BIZ_STEPS
 from node.errors import Unavailable
 from node.model import Event, Kind, Status
 from node.records import Resolved, is_public
@@ -18,7 +19,7 @@ from node.runtime import Node, reading
 from node.shortening import cut_text, within_budget
 from node.shown_links import Link, LinkOk, nobody, read_link
 from node.store import handles, prefixes
-from node.tracing import BIZ_STEPS, trace
+from node.tracing import trace
 from node.trades import Trade, Trades
 from node.verdicts import VERDICTS, Verdict
 
@@ -183,7 +184,7 @@ def add_trace(page: ScanPage, resolved: Resolved, events: list[Event] | None) ->
 
 
 def _step(event: Event, steps_only: bool) -> Step:
-    zh, en = BIZ_STEPS.get(event.biz_step, (event.biz_step, event.biz_step))
+    zh, en = BIZ_STEPS.get(event.biz_step) or BIZ_STEPS["other"]  # no step, or the address of somebody's own
     place = "" if steps_only else event.read_point or event.biz_location
     note = "" if steps_only else str(event.body.get("note", ""))
     return Step(zh, en, local(event.event_time), cut_text(place, _MAX_PLACE)[0], cut_text(note, _MAX_PLACE)[0])

@@ -10,7 +10,7 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-SHARDED = {"handle", "handle_history", "event", "serial_interval", "serial_item", "scan", "scan_mark"}
+SHARDED = {"handle", "handle_history", "event", "event_document", "serial_interval", "serial_item", "scan", "scan_mark"}
 _STATEMENT = re.compile(r"(?:execute [^:]+|statement|parse [^:]+|bind [^:]+): (.*)", re.DOTALL)
 # sqlglot does not read what asyncpg writes for COPY.
 _COPY = re.compile(r'COPY "?(\w+)"?\s*\(([^)]*)\) FROM STDIN\b')

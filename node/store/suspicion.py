@@ -40,7 +40,11 @@ _SHIPPED = """
     SELECT e.prefix_id, e.suffix, extract(epoch FROM min(e.event_time))::float8 AS at
       FROM unnest($1::smallint[], $2::integer[], $3::text[]) AS n (shard, prefix_id, suffix)
       JOIN event AS e ON e.shard = n.shard AND e.prefix_id = n.prefix_id AND e.suffix = n.suffix
-     WHERE e.biz_step = 'shipping' GROUP BY e.prefix_id, e.suffix
+     WHERE e.biz_step = 'shipping'
+       AND NOT EXISTS (SELECT FROM event AS w
+                        WHERE w.shard = e.shard AND w.prefix_id = e.prefix_id AND w.suffix = e.suffix
+                          AND w.corrects = e.event_id AND w.corrects <> '')
+     GROUP BY e.prefix_id, e.suffix
 """
 
 
