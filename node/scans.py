@@ -21,9 +21,10 @@ from node.errors import NodeError, Unavailable
 from node.model import Prefix
 from node.places import Place
 from node.runtime import Connection, Node, in_transaction, reading
-from node.scan_memory import MAX_LATER, PART, Claim, Scans
+from node.scan_memory import MAX_LATER, PART, Claim, Key, Scans
 from node.scan_tokens import CLAIM_SECONDS, SHIPPED, Expired, Refused
 from node.settling import Ledger
+from node.store import page_reads
 from node.store import scans as store
 
 # Once its window of ten minutes is over a device counts on an item again; by then its claim is over too.
@@ -158,20 +159,27 @@ async def scans_of(node: Node, prefix: Prefix, suffix: str) -> Scans | None:
 
     Cheap enough for every page: what is asked while a query is under way goes together with the next one.
     """
-    memory = node.scan_memory
-    shard = handle_codec.shard_of(suffix, prefix.home, prefix.spread)
-    future: asyncio.Future[Scans] = asyncio.get_running_loop().create_future()
-    memory.reads.setdefault((shard, prefix.id, suffix), []).append(future)
-    if not memory.reading:
-        memory.reading = True
-        _start(node, _read(node))
     try:
-        found = await future
+        found = await ask(node, prefix, suffix)
     except Unavailable:
         return None
     if found.before:
-        memory.know((prefix.prefix, suffix))
+        node.scan_memory.know((prefix.prefix, suffix))
     return found
+
+
+def ask(node: Node, prefix: Prefix, suffix: str, lot: str = "") -> asyncio.Future[Scans]:
+    """The same, begun and not waited for; `lot` is the suffix of the item's lot. Unavailable in the future while
+    PostgreSQL is away."""
+    memory = node.scan_memory
+    shard = handle_codec.shard_of(suffix, prefix.home, prefix.spread)
+    lot_shard = handle_codec.shard_of(lot, prefix.home, prefix.spread) if lot else 0
+    future: asyncio.Future[Scans] = asyncio.get_running_loop().create_future()
+    memory.reads.setdefault((shard, prefix.id, suffix, lot_shard, lot), []).append(future)
+    if not memory.reading:
+        memory.reading = True
+        _start(node, _read(node))
+    return future
 
 
 async def _read(node: Node) -> None:
@@ -193,8 +201,8 @@ async def _read(node: Node) -> None:
 
 
 def _answer(
-    asked: dict[tuple[int, int, str], list[asyncio.Future[Scans]]],
-    found: dict[tuple[int, int, str], Scans],
+    asked: dict[Key, list[asyncio.Future[Scans]]],
+    found: dict[Key, Scans],
     error: Exception | None,
 ) -> None:
     for key, futures in asked.items():
@@ -207,10 +215,22 @@ def _answer(
                 future.set_result(found.get(key, Scans()))
 
 
-async def _fetch(node: Node, keys: Sequence[tuple[int, int, str]]) -> dict[tuple[int, int, str], Scans]:
+async def _fetch(node: Node, keys: Sequence[Key]) -> dict[Key, Scans]:
+    items = list(dict.fromkeys(key[:3] for key in keys))
+    lots = list(dict.fromkeys((shard, key[1], lot) for key in keys for shard, lot in [key[3:]] if lot))
     async with reading(node) as conn:
-        rows = await store.of_items(conn, *([key[i] for key in keys] for i in range(3)))  # type: ignore[arg-type]
-    return {(r["shard"], r["prefix_id"], r["suffix"]): Scans(r["count"], r["first_at"], r["first_place"]) for r in rows}
+        rows = await store.of_items(conn, *zip(*items, strict=True))
+        handles = [*items, *lots]
+        happened = await page_reads.happened(conn, *zip(*handles, strict=True))
+    traced = {handles[n] for n in happened}
+    counts = {(r["shard"], r["prefix_id"], r["suffix"]): (r["count"], r["first_at"], r["first_place"]) for r in rows}
+    found = {}
+    for key in keys:
+        shard, prefix_id, suffix, lot_shard, lot = key
+        item = (shard, prefix_id, suffix)
+        count, first_at, place = counts.get(item, (0, None, ""))
+        found[key] = Scans(count, first_at, place, item in traced or (lot_shard, prefix_id, lot) in traced)
+    return found
 
 
 async def tidy(node: Node, now: float | None = None) -> None:

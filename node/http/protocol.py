@@ -18,7 +18,7 @@ from node.http.connection import Connection
 from node.http.copies import Copy
 from node.http.negotiation import wants_page
 from node.http.requests import MAX_HEADERS, client_address
-from node.http.resolver import Begun, FrontDoor, plain
+from node.http.resolver import FrontDoor, plain
 
 # A request with one of these is not for everybody, not whole in its head, or asks for more than the record.
 _NOT_PLAIN = frozenset(
@@ -37,7 +37,7 @@ class Direct:
 
     __slots__ = ("begun", "disconnected", "keep_alive", "message_event", "response_complete", "target")
 
-    def __init__(self, target: bytes, begun: Begun) -> None:
+    def __init__(self, target: bytes, begun: Any) -> None:
         self.target, self.begun = target, begun
         self.response_complete = self.disconnected = False
         self.keep_alive = True
@@ -136,7 +136,9 @@ class Protocol(Connection):
         return True
 
     def _finish(self, door: FrontDoor, cycle: Direct) -> None:
-        answer = door.finish(cycle.target, cycle.begun)
+        self._conclude(cycle, door.finish(cycle.target, cycle.begun))
+
+    def _conclude(self, cycle: Direct, answer: Answer) -> None:
         cycle.response_complete = True
         if cycle.disconnected or self.transport.is_closing():
             return

@@ -48,6 +48,17 @@ class Begun:
     address: str
 
 
+@dataclass(slots=True, frozen=True)
+class BegunPage:
+    """A page under way, and for whom."""
+
+    handle: str
+    asked: asyncio.Future[Answer]
+    begin: float  # perf_counter
+    address: str
+    reader: Reader
+
+
 class FrontDoor:
     """ASGI application: the resolver's own paths, else `app`."""
 
@@ -94,6 +105,35 @@ class FrontDoor:
             answer = self._refusal(target, refused, None)
         self._count(handle, refused, source, begun.begin, begun.address)
         return answer
+
+    def begin_page(self, target: bytes, reader: Reader, address: str) -> BegunPage | None:
+        """Begin to show a plain request its page; None for the ordinary way."""
+        begin = time.perf_counter()
+        try:
+            handle = decoded_path(target, "/")
+            asked = scan_pages.begin(self._state.node, handle, reader)
+        except NodeError:
+            return None  # said there
+        return BegunPage(handle, asked, begin, address, reader) if asked is not None else None
+
+    def finish_page(self, target: bytes, begun: BegunPage) -> Answer:
+        """The page, once the future is done."""
+        refused = None
+        try:
+            answer = begun.asked.result()
+        except NodeError as error:
+            refused, answer = error, self._refusal(target, error, begun.reader)
+        except (Exception, asyncio.CancelledError):
+            _log.exception("a page failed")
+            refused = NodeError()
+            answer = self._refusal(target, refused, begun.reader)
+        self._count(begun.handle, refused, "pg", begun.begin, begun.address)
+        return answer
+
+    @property
+    def node(self) -> Node:
+        found: Node = self._state.node
+        return found
 
     def count_copy(self, copy: Copy, seconds: float, address: str) -> None:
         """A hot record was answered from memory."""
