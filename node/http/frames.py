@@ -23,7 +23,8 @@ from node.shown_links import LinkOk
 
 # In the place of each hole while a page is rendered. Random, so that nothing registered can hold one.
 HOLES = {name: Markup("<!--{}-->").format(secrets.token_hex(16)) for name in ("scans", "claim")}
-_KEPT = 2000  # pages of a worker, about 15 KB each with what they are made of: 30 MB
+_KEPT = 16_000  # pages of a worker, and bytes of them: 3 to 15 KB each; what they are made of is about as much again
+_BYTES = 48 * 2**20
 
 Key = tuple[str, ...]
 
@@ -44,6 +45,10 @@ class Frame:
         headers = {k: v for k, v in rendered.headers.items() if k != "content-length"}
         lines = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
         return cls((before, between, after), headers, lines)
+
+    @property
+    def size(self) -> int:
+        return sum(len(piece) for piece in self.pieces)
 
     def answer(self, scans: str, claim: str) -> Answer:
         """The same for the short way."""
@@ -98,6 +103,7 @@ class Frames:
 
     def __init__(self) -> None:
         self._kept: dict[Key, Kept] = {}
+        self._bytes = 0
 
     def known(self, key: Key) -> Kept | None:
         """The page last rendered, whatever has changed since."""
@@ -119,9 +125,12 @@ class Frames:
         return kept.frame if all(link_ok(url) == live for url, live in kept.links) else None
 
     def put(self, key: Key, resolved: Resolved, events: Sequence[Event] | None, asked: Asked, frame: Frame) -> None:
-        if len(self._kept) >= _KEPT:  # the one that nobody asked for the longest
-            del self._kept[next(iter(self._kept))]
+        if (before := self._kept.pop(key, None)) is not None:
+            self._bytes -= before.frame.size
         self._kept[key] = Kept(resolved, events, tuple(asked.answers.items()), frame)
+        self._bytes += frame.size
+        while len(self._kept) > _KEPT or self._bytes > _BYTES:  # first whom nobody asked for the longest
+            self._bytes -= self._kept.pop(next(iter(self._kept))).frame.size
 
 
 def key_of(public_url: str, node_name: str, handle: str, reader: Reader) -> Key:
