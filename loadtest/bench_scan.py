@@ -24,7 +24,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from loadtest.bench import BATCH, CONNECTIONS, Subject, _prepare
 from loadtest.client import Load, _answer, drive, request

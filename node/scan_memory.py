@@ -61,6 +61,8 @@ class ScanMemory:
     committing: bool = False  # a task is at work on `first`
     reads: dict[Key, list[asyncio.Future[Scans]]] = field(default_factory=dict)
     reading: bool = False
+    read_at: float = float("-inf")  # loop's time, when the last read began
+    committed_at: float = float("-inf")  # and the last commit of first scans
     known: dict[Item, None] = field(default_factory=dict)
     prefixes: dict[str, Prefix] = field(default_factory=dict)
     touched: dict[tuple[int, str], Touched] = field(default_factory=dict)
