@@ -39,6 +39,11 @@ class Found:
         found.resolved, found._make = resolved, make
         return found
 
+    @property
+    def kept(self) -> View | None:
+        """The view, where Valkey kept it."""
+        return self._view if self.resolved is None else None
+
     def view(self) -> View | None:
         """The view, made once however many asked."""
         if self._view is None and self.resolved is not None and self._make is not None:

@@ -103,7 +103,7 @@ def serve(
         workers=workers,
         loop="uvloop",
         # By name: imported here, prometheus_client would take a single worker's counters for those of one process.
-        http="node.http.protocol:Protocol",
+        http="node.http.scan_protocol:ScanProtocol",
         ws="none",
         access_log=False,
         log_config=None,

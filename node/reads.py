@@ -20,6 +20,7 @@ from node.joining import Ask, Found, Joiner, Waiter
 from node.kept import Form, Kept, View, is_good, opened, packed, packed_absent
 from node.lookups import KnownLots, dependents_of, find_each, may_be_kept
 from node.model import Prefix
+from node.records import Resolved
 from node.runtime import Node, ReadConnection, reading
 
 _FORMS = tuple(Form)  # by value; a call costs 0.3 us
@@ -86,6 +87,10 @@ class Reads:
     def ask_stored(self, prefix: Prefix, suffix: str, counter: int) -> asyncio.Future[Found]:
         """The same with the parts that a page needs, from PostgreSQL."""
         return self._stored.ask(f"{prefix.prefix}/{suffix}", prefix, suffix, counter)
+
+    def view_of(self, resolved: Resolved) -> View:
+        """The finished public view of what was read."""
+        return self._bodies.view(resolved)
 
     async def still_kept(self, copies: Sequence[tuple[str, bytes]]) -> tuple[float, list[bool]]:
         """(when it was asked, monotonic s; for each handle whether Valkey still has this entry, and it is good)."""

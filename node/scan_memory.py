@@ -14,6 +14,7 @@ MAX_LATER = 200_000  # claims that wait; ten times what a worker takes in a seco
 PART = 1_000  # claims settled in one transaction: about 7 ms of the loop, in pieces of 2
 
 Item = tuple[str, str]  # prefix, suffix
+Key = tuple[int, int, str, int, str]  # shard, prefix's id, suffix of an item; shard and suffix of its lot, or 0 and ""
 
 
 @dataclass(slots=True, frozen=True)
@@ -23,6 +24,7 @@ class Scans:
     before: int = 0
     first_at: float | None = None
     first_place: str = ""
+    traced: bool = False  # whether anything ever happened to the item or its lot; an event is never taken away
 
 
 @dataclass(slots=True, frozen=True)
@@ -57,8 +59,10 @@ class ScanMemory:
     later: list[Claim] = field(default_factory=list)
     first: list[tuple[Claim, asyncio.Future[None]]] = field(default_factory=list)
     committing: bool = False  # a task is at work on `first`
-    reads: dict[tuple[int, int, str], list[asyncio.Future[Scans]]] = field(default_factory=dict)
+    reads: dict[Key, list[asyncio.Future[Scans]]] = field(default_factory=dict)
     reading: bool = False
+    read_at: float = float("-inf")  # loop's time, when the last read began
+    committed_at: float = float("-inf")  # and the last commit of first scans
     known: dict[Item, None] = field(default_factory=dict)
     prefixes: dict[str, Prefix] = field(default_factory=dict)
     touched: dict[tuple[int, str], Touched] = field(default_factory=dict)

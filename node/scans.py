@@ -21,13 +21,17 @@ from node.errors import NodeError, Unavailable
 from node.model import Prefix
 from node.places import Place
 from node.runtime import Connection, Node, in_transaction, reading
-from node.scan_memory import MAX_LATER, PART, Claim, Scans
+from node.scan_memory import MAX_LATER, PART, Claim, Key, Scans
 from node.scan_tokens import CLAIM_SECONDS, SHIPPED, Expired, Refused
 from node.settling import Ledger
+from node.store import page_reads
 from node.store import scans as store
 
 # Once its window of ten minutes is over a device counts on an item again; by then its claim is over too.
 _MARK_SECONDS = CLAIM_SECONDS + 60
+# s between two reads and between two commits: who comes alone does not wait, and a crowd travels together. Without
+# it each read carried one page at 200 scans a second.
+_APART = 0.005
 _MAX_MERGED = 20_000  # claims in the last of many settlements that wait while PostgreSQL is away: a second's worth
 _refused, _gathered, _dropped, _committed = (
     metrics.scan_claims_total.labels(outcome) for outcome in ("refused", "gathered", "dropped", "committed")
@@ -111,11 +115,20 @@ def _start(node: Node, work: object) -> None:
     task.add_done_callback(node.scan_memory.tasks.discard)
 
 
+async def _apart(last: float) -> float:
+    """Wait until `_APART` s after `last`, if that is not yet over; the time then."""
+    loop = asyncio.get_running_loop()
+    if (early := last + _APART - loop.time()) > 0:
+        await asyncio.sleep(early)
+    return loop.time()
+
+
 async def _commit(node: Node) -> None:
     """Commit what waits, in groups: while one commits the next gathers."""
     memory = node.scan_memory
     try:
         while memory.first:
+            memory.committed_at = await _apart(memory.committed_at)
             group, memory.first = memory.first[:PART], memory.first[PART:]
             claims = [claim for claim, _ in group]
             try:
@@ -158,26 +171,34 @@ async def scans_of(node: Node, prefix: Prefix, suffix: str) -> Scans | None:
 
     Cheap enough for every page: what is asked while a query is under way goes together with the next one.
     """
-    memory = node.scan_memory
-    shard = handle_codec.shard_of(suffix, prefix.home, prefix.spread)
-    future: asyncio.Future[Scans] = asyncio.get_running_loop().create_future()
-    memory.reads.setdefault((shard, prefix.id, suffix), []).append(future)
-    if not memory.reading:
-        memory.reading = True
-        _start(node, _read(node))
     try:
-        found = await future
+        found = await ask(node, prefix, suffix)
     except Unavailable:
         return None
     if found.before:
-        memory.know((prefix.prefix, suffix))
+        node.scan_memory.know((prefix.prefix, suffix))
     return found
+
+
+def ask(node: Node, prefix: Prefix, suffix: str, lot: str = "") -> asyncio.Future[Scans]:
+    """The same, begun and not waited for; `lot` is the suffix of the item's lot. Unavailable in the future while
+    PostgreSQL is away."""
+    memory = node.scan_memory
+    shard = handle_codec.shard_of(suffix, prefix.home, prefix.spread)
+    lot_shard = handle_codec.shard_of(lot, prefix.home, prefix.spread) if lot else 0
+    future: asyncio.Future[Scans] = asyncio.get_running_loop().create_future()
+    memory.reads.setdefault((shard, prefix.id, suffix, lot_shard, lot), []).append(future)
+    if not memory.reading:
+        memory.reading = True
+        _start(node, _read(node))
+    return future
 
 
 async def _read(node: Node) -> None:
     memory = node.scan_memory
     try:
         while memory.reads:
+            memory.read_at = await _apart(memory.read_at)
             asked, memory.reads = memory.reads, {}
             try:
                 found = await _fetch(node, list(asked))
@@ -193,8 +214,8 @@ async def _read(node: Node) -> None:
 
 
 def _answer(
-    asked: dict[tuple[int, int, str], list[asyncio.Future[Scans]]],
-    found: dict[tuple[int, int, str], Scans],
+    asked: dict[Key, list[asyncio.Future[Scans]]],
+    found: dict[Key, Scans],
     error: Exception | None,
 ) -> None:
     for key, futures in asked.items():
@@ -207,10 +228,22 @@ def _answer(
                 future.set_result(found.get(key, Scans()))
 
 
-async def _fetch(node: Node, keys: Sequence[tuple[int, int, str]]) -> dict[tuple[int, int, str], Scans]:
+async def _fetch(node: Node, keys: Sequence[Key]) -> dict[Key, Scans]:
+    items = list(dict.fromkeys(key[:3] for key in keys))
+    lots = list(dict.fromkeys((shard, key[1], lot) for key in keys for shard, lot in [key[3:]] if lot))
     async with reading(node) as conn:
-        rows = await store.of_items(conn, *([key[i] for key in keys] for i in range(3)))  # type: ignore[arg-type]
-    return {(r["shard"], r["prefix_id"], r["suffix"]): Scans(r["count"], r["first_at"], r["first_place"]) for r in rows}
+        rows = await store.of_items(conn, *zip(*items, strict=True))
+        handles = [*items, *lots]
+        happened = await page_reads.happened(conn, *zip(*handles, strict=True))
+    traced = {handles[n] for n in happened}
+    counts = {(r["shard"], r["prefix_id"], r["suffix"]): (r["count"], r["first_at"], r["first_place"]) for r in rows}
+    found = {}
+    for key in keys:
+        shard, prefix_id, suffix, lot_shard, lot = key
+        item = (shard, prefix_id, suffix)
+        count, first_at, place = counts.get(item, (0, None, ""))
+        found[key] = Scans(count, first_at, place, item in traced or (lot_shard, prefix_id, lot) in traced)
+    return found
 
 
 async def tidy(node: Node, now: float | None = None) -> None:

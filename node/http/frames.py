@@ -13,14 +13,18 @@ from dataclasses import dataclass
 from markupsafe import Markup
 from starlette.responses import Response
 
+from node.fence import Fence
+from node.http.answers import Answer, Headers
 from node.http.negotiation import Reader
+from node.kept import View
 from node.model import Event
 from node.records import Resolved
 from node.shown_links import LinkOk
 
 # In the place of each hole while a page is rendered. Random, so that nothing registered can hold one.
 HOLES = {name: Markup("<!--{}-->").format(secrets.token_hex(16)) for name in ("scans", "claim")}
-_KEPT = 1000  # pages of a worker, about 15 KB each with what they are made of
+_KEPT = 16_000  # pages of a worker, and bytes of them: 3 to 15 KB each; what they are made of is about as much again
+_BYTES = 48 * 2**20
 
 Key = tuple[str, ...]
 
@@ -31,6 +35,7 @@ class Frame:
 
     pieces: tuple[bytes, bytes, bytes]
     headers: dict[str, str]
+    lines: Headers  # the same as ASGI has them; for nobody to change
 
     @classmethod
     def of(cls, rendered: Response) -> Frame:
@@ -38,7 +43,18 @@ class Frame:
         before, _, rest = body.partition(HOLES["scans"].encode())
         between, _, after = rest.partition(HOLES["claim"].encode())
         headers = {k: v for k, v in rendered.headers.items() if k != "content-length"}
-        return cls((before, between, after), headers)
+        lines = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
+        return cls((before, between, after), headers, lines)
+
+    @property
+    def size(self) -> int:
+        return sum(len(piece) for piece in self.pieces)
+
+    def answer(self, scans: str, claim: str) -> Answer:
+        """The same for the short way."""
+        before, between, after = self.pieces
+        body = b"".join((before, scans.encode(), between, claim.encode(), after))
+        return Answer(200, self.lines, body)
 
     def filled(self, scans: str, claim: str) -> Response:
         """The whole page; both are markup."""
@@ -47,11 +63,28 @@ class Frame:
 
 
 @dataclass(slots=True, frozen=True)
-class _Kept:
+class Proof:
+    """By what a page is known to be of today's record without reading that from PostgreSQL: the entity tag and version
+    of its public view, and the stamps that its dependents had (node/kept.py has the rule)."""
+
+    etag: str
+    version: int
+    stamps: tuple[tuple[str, int], ...]
+
+    def holds(self, view: View, fence: Fence) -> bool:
+        """Whether `view`, as Valkey keeps it now, is of that record."""
+        return (view.etag, view.version) == (self.etag, self.version) and all(
+            fence.stamp(name) <= stamp for name, stamp in self.stamps
+        )
+
+
+@dataclass(slots=True)
+class Kept:
     resolved: Resolved
     events: Sequence[Event] | None
     links: tuple[tuple[str, bool], ...]  # what was asked about hosts, and the answers
     frame: Frame
+    proof: Proof | None = None
 
 
 class Asked:
@@ -69,19 +102,36 @@ class Frames:
     """The pages last rendered by this worker."""
 
     def __init__(self) -> None:
-        self._kept: dict[Key, _Kept] = {}
+        self._kept: dict[Key, Kept] = {}
+        self._bytes = 0
+
+    def known(self, key: Key) -> Kept | None:
+        """The page last rendered, whatever has changed since."""
+        kept = self._kept.pop(key, None)
+        if kept is not None:
+            self._kept[key] = kept  # the last to go
+        return kept
+
+    def prove(self, key: Key, resolved: Resolved, proof: Proof) -> None:
+        """Note by what the page of just this is known."""
+        kept = self._kept.get(key)
+        if kept is not None and (kept.resolved is resolved or kept.resolved == resolved):
+            kept.proof = proof
 
     def get(self, key: Key, resolved: Resolved, events: Sequence[Event] | None, link_ok: LinkOk) -> Frame | None:
-        kept = self._kept.get(key)
+        kept = self.known(key)
         if kept is None or kept.resolved != resolved or kept.events != events:
             return None
         return kept.frame if all(link_ok(url) == live for url, live in kept.links) else None
 
     def put(self, key: Key, resolved: Resolved, events: Sequence[Event] | None, asked: Asked, frame: Frame) -> None:
-        if len(self._kept) >= _KEPT:  # the oldest put: a page in demand comes back with its next scan
-            del self._kept[next(iter(self._kept))]
-        self._kept[key] = _Kept(resolved, events, tuple(asked.answers.items()), frame)
+        if (before := self._kept.pop(key, None)) is not None:
+            self._bytes -= before.frame.size
+        self._kept[key] = Kept(resolved, events, tuple(asked.answers.items()), frame)
+        self._bytes += frame.size
+        while len(self._kept) > _KEPT or self._bytes > _BYTES:  # first whom nobody asked for the longest
+            self._bytes -= self._kept.pop(next(iter(self._kept))).frame.size
 
 
-def key_of(public_url: str, node_name: str, resolved: Resolved, reader: Reader) -> Key:
-    return (public_url, node_name, resolved.handle, reader.lang, reader.query)
+def key_of(public_url: str, node_name: str, handle: str, reader: Reader) -> Key:
+    return (public_url, node_name, handle, reader.lang, reader.query)

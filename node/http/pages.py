@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.responses import Response
 
 from node.application_forms import COUNTIES
 from node.http import qr as qr_codes
 from node.http.answers import Answer
 from node.http.assets import Assets
-from node.http.frames import HOLES, Asked, Frame, Frames, key_of
+from node.http.frames import HOLES, Asked, Frame, Frames, Kept, key_of
 from node.http.negotiation import CHINESE, Reader
 from node.http.words import COUNTIES_EN
 from node.model import Event, Kind
@@ -143,7 +143,7 @@ def scan_page(
     link_ok: LinkOk = nobody,
 ) -> Response:
     """As `scan`, of what is read already; no I/O. Rendered only where a page of the same is not kept."""
-    key = key_of(node.settings.public_url, node.settings.node_name, resolved, reader)
+    key = frame_key(node, resolved.handle, reader)
     frame = LOOK.frames.get(key, resolved, events, link_ok)
     if frame is None:
         asked = Asked(link_ok)
@@ -151,7 +151,18 @@ def scan_page(
         add_trace(shown, resolved, events)
         frame = Frame.of(_rendered(node, shown, reader))
         LOOK.frames.put(key, resolved, events, asked, frame)
-    return frame.filled(_scans(resolved, reader, scans), _claim(claim))
+    return frame.filled(_scans(resolved.row.kind == Kind.LOT, reader.lang, scans), _claim(claim))
+
+
+def frame_key(node: Node, handle: str, reader: Reader) -> tuple[str, ...]:
+    """Under which a page's frame is kept."""
+    return key_of(node.settings.public_url, node.settings.node_name, handle, reader)
+
+
+def fill(kept: Kept, reader: Reader, scans: Scans, claim: str) -> Answer:
+    """A page that is kept, with what this scan has of its own."""
+    is_lot = kept.resolved.row.kind == Kind.LOT
+    return kept.frame.answer(_scans(is_lot, reader.lang, scans), _claim(claim))
 
 
 def _rendered(node: Node, shown: ScanPage, reader: Reader) -> Response:
@@ -165,14 +176,15 @@ def _rendered(node: Node, shown: ScanPage, reader: Reader) -> Response:
     return page(node, "scan", values, reader=reader, images=images)
 
 
-def _scans(resolved: Resolved, reader: Reader, scans: Scans) -> str:
+@lru_cache(4096)  # Jinja takes 40 us, and an item is seen often with the same count
+def _scans(is_lot: bool, lang: str, scans: Scans) -> str:
     if scans.before is None:
         return ""
-    return _TEMPLATES["scans"].render(scans=scans, is_lot=resolved.row.kind == Kind.LOT, **_tongue(reader))
+    return _TEMPLATES["scans"].render(scans=scans, is_lot=is_lot, **_tongue(Reader(lang)))
 
 
 def _claim(address: str) -> str:
-    return Markup('<img class="claim" src="{}" width="1" height="1" alt="">').format(address) if address else ""
+    return f'<img class="claim" src="{escape(address)}" width="1" height="1" alt="">' if address else ""
 
 
 def _tongue(reader: Reader) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from node.config import Settings
-from node.http.answers import Answer, complete, request_id
+from node.http.answers import Answer, Wire, complete, request_id
 from node.http.copies import Copy
 from node.http.negotiation import wants_page
 from node.http.posting import Posts
@@ -162,7 +162,9 @@ class Protocol(Posts):
     def finish(self, cycle: Direct, found: Found | None, error: BaseException | None) -> None:
         """Answer what was begun."""
         assert self._door is not None
-        answer = self._door.finish(cycle, found, error)
+        self._conclude(cycle, self._door.finish(cycle, found, error))
+
+    def _conclude(self, cycle: Any, answer: Answer | Wire) -> None:
         cycle.response_complete = True
         if cycle.disconnected or self.transport.is_closing():
             return

@@ -51,6 +51,17 @@ class Begun(Waiter, Protocol):
     handle: str
 
 
+@dataclass(slots=True, frozen=True)
+class BegunPage:
+    """A page under way, and for whom."""
+
+    handle: str
+    asked: asyncio.Future[Answer]
+    begin: float  # perf_counter
+    address: str
+    reader: Reader
+
+
 class FrontDoor:
     """ASGI application: the resolver's own paths, else `app`."""
 
@@ -118,6 +129,30 @@ class FrontDoor:
         answer = self._public(view, {}, target)
         if view.source == "cache":
             self.copies.put(target, answer, view, found.started)
+        return answer
+
+    def begin_page(self, target: bytes, reader: Reader, address: str) -> BegunPage | None:
+        """Begin to show a plain request its page; None for the ordinary way."""
+        begin = time.perf_counter()
+        try:
+            handle = decoded_path(target, "/")
+            asked = scan_pages.begin(self.node, handle, reader)
+        except NodeError:
+            return None  # said there
+        return BegunPage(handle, asked, begin, address, reader) if asked is not None else None
+
+    def finish_page(self, target: bytes, begun: BegunPage) -> Answer:
+        """The page, once the future is done."""
+        refused = None
+        try:
+            answer = begun.asked.result()
+        except NodeError as error:
+            refused, answer = error, self._refusal(target, error, begun.reader)
+        except (Exception, asyncio.CancelledError):
+            _log.exception("a page failed")
+            refused = NodeError()
+            answer = self._refusal(target, refused, begun.reader)
+        self._count(begun.handle, refused, "pg", begun.begin, begun.address)
         return answer
 
     async def _still_kept(self, copies: Sequence[tuple[str, bytes]]) -> tuple[float, list[bool]]:

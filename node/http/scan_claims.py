@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from starlette.responses import Response
 from node import access, scanners, scans
 from node.access import require_scope
 from node.errors import NodeError, NotFound, Unavailable
+from node.http import answers
 from node.http.requests import Enterprise, client_address, decode, json_response, node_of, read_json
 from node.runtime import Node
 from node.scan_tokens import DEVICE_SECONDS
@@ -34,6 +36,8 @@ _HEADERS = [
     (b"cache-control", b"no-store"),  # what a browser keeps it does not ask for again
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
+_PIXEL = answers.Answer(200, [h for h in _HEADERS if h[0] != b"content-length"], IMAGE)
+_NOTHING = scans.Accepted()
 _PREFETCH = (b"purpose", b"sec-purpose", b"x-moz")
 
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
@@ -45,28 +49,46 @@ async def answer(node: Node, token: str, headers: Mapping[bytes, bytes], address
 
     `headers` have lower-case names; `address` is the client's, looked up for a city and not kept.
     """
-    if _not_seen(headers):
-        return 200, _HEADERS, IMAGE
     registrant = 0
-    if authorization := headers.get(b"authorization"):
+    if (authorization := headers.get(b"authorization")) and not _not_seen(headers):
         try:
             registrant = await _registrant(node, authorization, address)
         except Unavailable:
             return _unavailable()
         except NodeError:
             return 200, _HEADERS, IMAGE
-    cookie = _cookie(headers.get(b"cookie", b""))
-    accepted = scans.accept(node, token, cookie, now, node.places.of(address), registrant)
-    if accepted is None:
-        return 200, _HEADERS, IMAGE
-    cookies = [(b"set-cookie", _set_cookie(node, accepted.cookie))] if accepted.cookie else []
+    accepted = taken(node, token, headers, address, now, registrant)
     if accepted.committed is not None:
-        try:
-            await accepted.committed
-        except NodeError:
-            # It may have been committed all the same: with its cookie the phone that asks again is the same one.
-            return _unavailable(cookies)
-    return 200, [*_HEADERS, *cookies], IMAGE
+        await asyncio.wait([accepted.committed])
+    return said(node, accepted)
+
+
+def taken(
+    node: Node, token: str, headers: Mapping[bytes, bytes], address: str, now: float, registrant: int = 0
+) -> scans.Accepted:
+    """Take a claim without waiting; nothing to wait for and no cookie where nothing was counted."""
+    if _not_seen(headers):
+        return _NOTHING
+    cookie = _cookie(headers.get(b"cookie", b""))
+    return scans.accept(node, token, cookie, now, node.places.of(address), registrant) or _NOTHING
+
+
+def said(node: Node, accepted: scans.Accepted) -> Answer:
+    """The answer, once there is nothing to wait for any more."""
+    cookies = [(b"set-cookie", _set_cookie(node, accepted.cookie))] if accepted.cookie else []
+    committed = accepted.committed
+    if committed is not None and (committed.cancelled() or committed.exception() is not None):
+        # It may have been committed all the same: with its cookie the phone that asks again is the same one.
+        return _unavailable(cookies)
+    return 200, [*_HEADERS, *cookies] if cookies else _HEADERS, IMAGE
+
+
+def bare(node: Node, accepted: scans.Accepted) -> answers.Answer:
+    """The same for the short way, which adds the length."""
+    status, headers, body = said(node, accepted)
+    if headers is _HEADERS:
+        return _PIXEL
+    return answers.Answer(status, [h for h in headers if h[0] != b"content-length"], body)
 
 
 def _not_seen(headers: Mapping[bytes, bytes]) -> bool:
@@ -110,7 +132,7 @@ def _response(found: Answer) -> Response:
     return response
 
 
-# A route for now; the front door may call `answer` itself once it answers from memory.
+# For keys, HEAD and whatever else node/http/scan_protocol.py leaves to the ordinary way.
 @router.api_route("/s/{token}.gif", methods=["GET", "HEAD"], include_in_schema=False)
 async def claim_image(request: Request, token: str) -> Response:
     if request.method == "HEAD":  # looks, and shows nobody anything

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from typing import Any
 
 from node import hosts, scans
+from node.errors import NodeError
 from node.http import pages, refusals
 from node.http.answers import Answer
+from node.http.frames import Kept, Proof
 from node.http.negotiation import Reader
+from node.joining import Found
 from node.kept import Form
+from node.lookups import dependents_of, may_be_kept
 from node.model import Kind
+from node.reads import reads_of
 from node.records import Resolved, gone, gone_again
-from node.resolution import resolve, resolve_for_page
+from node.resolution import ask, parsed, resolve, resolve_for_page
 from node.runtime import Node
+from node.scan_memory import Scans as Counted
 from node.scan_tokens import LOT, SHIPPED, UNSHIPPED, VOID
 from node.scanning import NOT_COUNTED, Scans
 
@@ -21,10 +29,103 @@ _STATES = {"unshipped": UNSHIPPED, "void": VOID}
 
 async def public(node: Node, handle: str, reader: Reader) -> Answer:
     """The page that anybody sees; raises HandleGone for a tombstone."""
+    names_known = node.fence.turn
     resolved = await resolve_for_page(node, handle)
     if resolved.is_gone:
         raise gone(resolved.handle, resolved.row)
-    return await page_of(node, resolved, reader)
+    answer = await page_of(node, resolved, reader)
+    _prove(node, resolved, reader, names_known)
+    return answer
+
+
+def begin(node: Node, handle: str, reader: Reader) -> asyncio.Future[Answer] | None:
+    """The same without a task where a page of this record is kept; None for `public`.
+
+    A kept page is shown where Valkey's entry is of the record that the page was made of, where nothing ever happened
+    to the item or its lot (asked of PostgreSQL together with the scans), and where no link hangs on a proved host.
+    Whatever else is found, `public` makes the answer. Raises what `ask` raises.
+    """
+    prefix_text, suffix = parsed(handle)
+    key = pages.frame_key(node, f"{prefix_text}/{suffix}", reader)
+    kept = pages.LOOK.frames.known(key)
+    if kept is None or kept.proof is None or kept.events or kept.events is None or kept.links:
+        return None
+    asked: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
+    if not ask(node, handle, asked):
+        return None
+    row = kept.resolved.row
+    counted = scans.ask(node, kept.resolved.prefix, row.suffix, row.lot)
+    answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    waiting = 2
+
+    def arrived(done: asyncio.Future[Any]) -> None:
+        nonlocal waiting
+        waiting -= 1
+        if waiting or answer.done():
+            return
+        try:
+            found = _kept_answer(node, kept, reader, asked, counted)
+        except Exception as error:  # a fault of ours: said by whoever waits
+            answer.set_exception(error)
+            return
+        if found is not None:
+            answer.set_result(found)
+        else:
+            _ordinary(node, handle, reader, answer)
+
+    asked.add_done_callback(arrived)
+    counted.add_done_callback(arrived)
+    return answer
+
+
+def _kept_answer(
+    node: Node, kept: Kept, reader: Reader, asked: asyncio.Future[Found], counted: asyncio.Future[Counted]
+) -> Answer | None:
+    """The kept page where it is right by what was found, else None."""
+    if asked.cancelled() or asked.exception() or counted.cancelled() or counted.exception():
+        return None
+    view, found, resolved = asked.result().kept, counted.result(), kept.resolved
+    if view is None or kept.proof is None or found.traced or not kept.proof.holds(view, node.fence):
+        return None
+    if found.before:
+        node.scan_memory.know((resolved.prefix.prefix, resolved.row.suffix))
+    before = Scans(found.before, found.first_at, found.first_place)
+    return pages.fill(kept, reader, before, _claim(node, resolved))
+
+
+def _ordinary(node: Node, handle: str, reader: Reader, answer: asyncio.Future[Answer]) -> None:
+    async def work() -> None:
+        try:
+            found = await public(node, handle, reader)
+        except BaseException as error:
+            if not answer.done():
+                answer.set_exception(error if isinstance(error, NodeError) else NodeError())
+            if not isinstance(error, NodeError):
+                raise
+        else:
+            if not answer.done():
+                answer.set_result(found)
+
+    task = asyncio.ensure_future(work())
+    node.scan_memory.tasks.add(task)
+    task.add_done_callback(node.scan_memory.tasks.discard)
+
+
+def _prove(node: Node, resolved: Resolved, reader: Reader, turn: int) -> None:
+    """Note by what the page of this record is known; `turn` of the fence was before it was read."""
+    names = dependents_of(resolved)
+    if node.fence.moved_since(names, turn) or not may_be_kept(resolved):
+        return
+    view = reads_of(node).view_of(resolved)
+    stamps = tuple((name, node.fence.stamp(name)) for name in names)
+    key = pages.frame_key(node, resolved.handle, reader)
+    pages.LOOK.frames.prove(key, resolved, Proof(view.etag, view.version, stamps))
+
+
+def _claim(node: Node, resolved: Resolved) -> str:
+    row = resolved.row
+    state = LOT if row.kind == Kind.LOT else _STATES.get(resolved.status, SHIPPED)
+    return scans.claim_address(node, resolved.handle, time.time(), lot=row.lot, state=state)
 
 
 async def page_of(node: Node, resolved: Resolved, reader: Reader) -> Answer:
@@ -33,8 +134,7 @@ async def page_of(node: Node, resolved: Resolved, reader: Reader) -> Answer:
     proved = await hosts.proved(node, prefix.registrant_id)
     found = await scans.scans_of(node, prefix, row.suffix)
     before = Scans(found.before, found.first_at, found.first_place) if found else NOT_COUNTED
-    state = LOT if row.kind == Kind.LOT else _STATES.get(resolved.status, SHIPPED)
-    claim = scans.claim_address(node, resolved.handle, time.time(), lot=row.lot, state=state)
+    claim = _claim(node, resolved)
 
     def link_ok(url: str) -> bool:
         return hosts.link_ok(url, proved)
