@@ -1,0 +1,39 @@
+"""Pages and claims that need no task: the same answers as the ordinary way, and never older than what was said."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from serve_env import serve_env
+from wire import get, wire
+
+from node.embedded_process import free_port
+from node.http.scan_claims import IMAGE
+
+HTML = "Accept: text/html"
+_CLAIM = re.compile(rb"/s/([A-Za-z0-9_-]+)\.gif")
+
+
+async def test_a_kept_page_shows_each_change_at_once(settings: Any, serving: Any, client: Any, firm: Any) -> None:
+    handle = f"{firm.prefix}/KEPT-1"
+    made = await client.post("/api/v1/handles", json={"handle": handle}, headers=firm.headers)
+    assert made.status_code == 201
+    port = free_port(0)
+    async with serving(serve_env(settings), port, 1), wire(port) as there:
+        pages = [await there.ask(get(f"/{handle}", HTML)) for _ in range(6)]  # rendered, admitted, kept
+        ordinary = await there.ask(get(f"/{handle}", HTML, "Content-Length: 0"))
+        assert {_CLAIM.sub(b"", page.body) for page in [*pages, ordinary]} == {_CLAIM.sub(b"", ordinary.body)}
+        tokens = [_CLAIM.search(page.body)[1] for page in pages]  # type: ignore[index]
+        assert len(set(tokens)) == len(tokens)
+        image = await there.ask(get(f"/s/{tokens[0].decode()}.gif"))
+        assert (image.status, image.body) == (200, IMAGE)
+        again = await there.ask(get(f"/{handle}", HTML))
+        assert b"<b>1</b>" in again.body
+        event = {"handle": handle, "eventTime": "2026-09-01T08:00:00+08:00", "bizStep": "storing"}
+        said = await client.post("/api/v1/events", json=event, headers=firm.headers)
+        assert said.is_success
+        assert "入库" in (await there.ask(get(f"/{handle}", HTML))).body.decode()
+        gone = await client.delete(f"/api/v1/handles/{handle}", headers=firm.headers | {"If-Match": '"1"'})
+        assert gone.is_success
+        assert (await there.ask(get(f"/{handle}", HTML))).status == 410
