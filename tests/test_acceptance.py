@@ -317,12 +317,12 @@ def test_the_knee_is_the_last_rate_that_was_served() -> None:
     assert steps.knee_of(rising[3:]) is None
 
 
-def drilled(back: bool, stale: bool = False) -> dict[str, Any]:
+def drilled(back: bool, stale: bool = False, cause: str = "503") -> dict[str, Any]:
     tally = Tally()
     for t in range(40):
         for n in range(20):
             away = 10 <= t < (14 if back else 40) and n % 2
-            tally.done(t + 0.5, "resolve", "pear", 900.0 if away else 5.0, "503" if away else "")
+            tally.done(t + 0.5, "resolve", "pear", 900.0 if away else 5.0, cause if away else "")
     if stale:
         tally.fault("stale", "resolve", "h", 1, 2, 11.0)
     return drills.judged(drills.DRILLS[3], tally, 10.2, 12.1)
@@ -334,6 +334,7 @@ def test_a_drill_is_held_when_all_is_as_before_and_nothing_was_stale() -> None:
     assert 1 < found["seconds_to_normal"] < 3
     assert drilled(back=False)["held"] is False
     assert drilled(back=False)["seconds_to_normal"] is None
+    assert drilled(back=True, cause="500")["held"] is False  # promise 5
     found = drilled(back=True, stale=True)
     assert (found["held"], found["stale"]) == (False, 1)
 
