@@ -16,13 +16,14 @@ import pytest
 from loadtest.acceptance import command, drills, steps, sweep
 from loadtest.acceptance.arrivals import Arrival, popular, schedule
 from loadtest.acceptance.book import Book
-from loadtest.acceptance.calls import Day, Single
+from loadtest.acceptance.calls import Day
 from loadtest.acceptance.firms import SINGLE, Share, batches, firms, sizes
 from loadtest.acceptance.generators import _alive
 from loadtest.acceptance.lean import NoAnswer, Reply, Target
 from loadtest.acceptance.oracle import Oracle, keep_part, kept_part
 from loadtest.acceptance.profiles import PROFILES, profile_of
 from loadtest.acceptance.progress import Progress
+from loadtest.acceptance.reads import Single
 from loadtest.acceptance.resources import Watch
 from loadtest.acceptance.rest import Incomplete
 from loadtest.acceptance.tally import Spread, Tally
@@ -404,6 +405,9 @@ def test_a_run_that_is_not_whole_is_never_a_pass(tmp_path: Path, monkeypatch: py
     assert book.result(datetime.now(UTC))["verdict"] == "fail"  # nothing was swept
     book.state["done"]["sweep"] = {"ledger": {"balanced": True}, "sweep": {}, "database": {}}
     assert book.result(datetime.now(UTC))["verdict"] == "pass"
+    book.state["done"]["drills"] = {"drills": [{"held": False, "zh": "缓存被杀", "en": "cache killed"}]}
+    assert "cache killed" in str(book.result(datetime.now(UTC))["why"])
+    assert book.result(datetime.now(UTC))["verdict"] == "fail"
     book.incomplete("中断", "interrupted")
     result = book.result(datetime.now(UTC))
 
