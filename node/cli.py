@@ -199,7 +199,7 @@ def _mint(arguments: argparse.Namespace) -> int:
 def _acceptance(arguments: argparse.Namespace) -> int:
     from node.acceptance_command import run
 
-    return run(arguments.words)
+    run(arguments.words)
 
 
 def _operator(arguments: argparse.Namespace) -> int:

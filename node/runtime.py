@@ -48,7 +48,7 @@ _AWAY = (
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.InsufficientResourcesError,  # class 53: too many connections, out of memory, disk full
     asyncpg.QueryCanceledError,
     asyncpg.LockNotAvailableError,
     asyncpg.InterfaceError,

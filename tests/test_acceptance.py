@@ -16,13 +16,14 @@ import pytest
 from loadtest.acceptance import command, drills, steps, sweep
 from loadtest.acceptance.arrivals import Arrival, popular, schedule
 from loadtest.acceptance.book import Book
-from loadtest.acceptance.calls import Day, Single
+from loadtest.acceptance.calls import Day
 from loadtest.acceptance.firms import SINGLE, Share, batches, firms, sizes
 from loadtest.acceptance.generators import _alive
 from loadtest.acceptance.lean import NoAnswer, Reply, Target
 from loadtest.acceptance.oracle import Oracle, keep_part, kept_part
 from loadtest.acceptance.profiles import PROFILES, profile_of
 from loadtest.acceptance.progress import Progress
+from loadtest.acceptance.reads import Single
 from loadtest.acceptance.resources import Watch
 from loadtest.acceptance.rest import Incomplete
 from loadtest.acceptance.tally import Spread, Tally
@@ -317,12 +318,12 @@ def test_the_knee_is_the_last_rate_that_was_served() -> None:
     assert steps.knee_of(rising[3:]) is None
 
 
-def drilled(back: bool, stale: bool = False) -> dict[str, Any]:
+def drilled(back: bool, stale: bool = False, cause: str = "503") -> dict[str, Any]:
     tally = Tally()
     for t in range(40):
         for n in range(20):
             away = 10 <= t < (14 if back else 40) and n % 2
-            tally.done(t + 0.5, "resolve", "pear", 900.0 if away else 5.0, "503" if away else "")
+            tally.done(t + 0.5, "resolve", "pear", 900.0 if away else 5.0, cause if away else "")
     if stale:
         tally.fault("stale", "resolve", "h", 1, 2, 11.0)
     return drills.judged(drills.DRILLS[3], tally, 10.2, 12.1)
@@ -334,6 +335,7 @@ def test_a_drill_is_held_when_all_is_as_before_and_nothing_was_stale() -> None:
     assert 1 < found["seconds_to_normal"] < 3
     assert drilled(back=False)["held"] is False
     assert drilled(back=False)["seconds_to_normal"] is None
+    assert drilled(back=True, cause="500")["held"] is False  # promise 5
     found = drilled(back=True, stale=True)
     assert (found["held"], found["stale"]) == (False, 1)
 
@@ -403,6 +405,9 @@ def test_a_run_that_is_not_whole_is_never_a_pass(tmp_path: Path, monkeypatch: py
     assert book.result(datetime.now(UTC))["verdict"] == "fail"  # nothing was swept
     book.state["done"]["sweep"] = {"ledger": {"balanced": True}, "sweep": {}, "database": {}}
     assert book.result(datetime.now(UTC))["verdict"] == "pass"
+    book.state["done"]["drills"] = {"drills": [{"held": False, "zh": "缓存被杀", "en": "cache killed"}]}
+    assert "cache killed" in str(book.result(datetime.now(UTC))["why"])
+    assert book.result(datetime.now(UTC))["verdict"] == "fail"
     book.incomplete("中断", "interrupted")
     result = book.result(datetime.now(UTC))
 

@@ -73,13 +73,12 @@ class Book:
     def result(self, ended: datetime) -> dict[str, Any]:
         """The document of the contract; what is not known is empty or null."""
         done, tally = self.state["done"], self.tally
-        right = not tally.wrong_count and bool(done.get("sweep", {}).get("ledger", {}).get("balanced"))
-        why = list(self.why) or ([] if right else [_wrong(tally.wrong_count)])
         drills, steps = done.get("drills", {}), done.get("steps", {})
+        faults = _faults(tally.wrong_count, done.get("sweep", {}).get("ledger", {}), drills.get("drills", []))
         return {
             "format": FORMAT,
-            "verdict": "incomplete" if self.why else "pass" if right else "fail",
-            "why": why,
+            "verdict": "incomplete" if self.why else "fail" if faults else "pass",
+            "why": [*self.why, *faults] if "sweep" in done or tally.wrong_count else list(self.why) or faults,
             "run": {
                 **{k: self.state.get(k) for k in ("profile", "seed", "command", "started", "url", "own_node")},
                 "ended": ended.isoformat(timespec="seconds"),
@@ -132,10 +131,17 @@ _EMPTY_LEDGER: dict[str, Any] = dict.fromkeys(
 _EMPTY_DATABASE: dict[str, Any] = dict.fromkeys(("before_mib", "after_mib", "items", "bytes_per_item"))
 
 
-def _wrong(count: int) -> dict[str, str]:
-    if count:
-        return {"zh": f"{count} 个应答与事实不符", "en": f"{count} answers were not what the handles were"}
-    return {"zh": "账目不平", "en": "the ledger does not balance"}
+def _faults(wrong: int, ledger: dict[str, Any], drills: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """What no speed makes good."""
+    found = []
+    if wrong:
+        found.append({"zh": f"{wrong} 个应答与事实不符", "en": f"{wrong} answers were not what the handles were"})
+    if not ledger.get("balanced"):
+        found.append({"zh": "账目不平", "en": "the ledger does not balance"})
+    for drill in drills:
+        if drill["held"] is False:
+            found.append({"zh": f"演练未守住：{drill['zh']}", "en": f"the drill was not held: {drill['en']}"})
+    return found
 
 
 def _write(path: Path, document: Any, mode: int = 0o644) -> None:

@@ -102,6 +102,8 @@ def _fresh(given: argparse.Namespace) -> dict[str, Any]:
     return {
         "profile": given.profile, "seed": given.seed, "command": command(), "own_node": not given.url,
         "url": given.url, "started": now().isoformat(timespec="seconds"),
+        "drills": given.drills,
+        "steps": given.steps,
         "size": {"rows": given.rows, "seconds": given.seconds, "rate": given.rate},
         "generators": given.generators or max(1, (os.cpu_count() or 1) // 2),
     }  # fmt: skip
@@ -110,6 +112,7 @@ def _fresh(given: argparse.Namespace) -> dict[str, Any]:
 def _as_begun(given: argparse.Namespace, state: dict[str, Any]) -> argparse.Namespace:
     """A resumed run is of the size that it was begun with; its oracles belong to that many generators."""
     given.profile, given.seed, given.generators = state["profile"], state["seed"], state["generators"]
+    given.drills, given.steps = given.drills or state["drills"], given.steps or state["steps"]
     for name, value in state["size"].items():
         setattr(given, name, value)
     if not state["own_node"]:

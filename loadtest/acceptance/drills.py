@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+from loadtest.acceptance import small_disk
 from loadtest.acceptance.arrivals import Stream
 from loadtest.acceptance.flood import flood
 from loadtest.acceptance.generators import Generators, Phase
@@ -106,6 +107,12 @@ DRILLS = (
           "其他企业与公众不受影响", "others and the public are served all the same", 2),
 )  # fmt: skip
 
+_DISK = Drill(
+    "disk_nearly_full", "磁盘将满", "disk nearly full", small_disk.fill, 8.0,
+    "解析照常，登记在磁盘满时报错，之后自行恢复",
+    "resolution goes on, registration fails while it is full and comes back", 15,
+)  # fmt: skip
+
 
 async def all_of(
     node: OwnNode | None,
@@ -124,19 +131,22 @@ async def all_of(
             found.append(await _one(node, generators, profile, progress, drill))
     finally:
         await node.without_links()
-    return [*found, _disk(generators)]
+    return [*found, await _disk(generators, profile, progress)]
 
 
-def _disk(generators: Generators) -> dict[str, Any]:
-    """Not run: PostgreSQL's directory would have to lie on a small file system of its own, which only root can mount,
-    and filling the disk that everything lies on is no harmless drill."""
-    at = round(monotonic() - generators.start, 1)
-    return {
-        "name": "disk_nearly_full", "zh": "磁盘将满", "en": "disk nearly full", "from": at, "to": at, "errors": None,
-        "seconds_with_errors": None, "stale": None, "seconds_to_normal": None, "held": None,
-        "notes_zh": "未执行：无法在不损害本机的情况下写满磁盘",
-        "notes_en": "not run: the disk cannot be filled without harm to this machine",
-    }  # fmt: skip
+async def _disk(generators: Generators, profile: Profile, progress: Progress) -> dict[str, Any]:
+    """On a small node of its own: the disk that all else lies on is not filled."""
+    progress.phase("演练：磁盘将满", "drill: disk nearly full, on a small node of its own")
+    try:
+        async with small_disk.node_on_it(generators) as (node, small):
+            found = await _one(node, small, profile, progress, _DISK)
+            after = Tally()
+            await small_disk.swept(small, after)
+    except small_disk.NotRun as why:
+        return small_disk.not_run(why, generators.start)
+    generators.tally.merge(after)
+    found["held"] = found["held"] and not after.wrong_count
+    return found
 
 
 def _streams(profile: Profile, seconds: float) -> list[Stream]:
@@ -189,6 +199,7 @@ def judged(drill: Drill, tally: Tally, begin: float, end: float) -> dict[str, An
     errors = sum(_errors(tally, t) for t in tally.seconds)
     held = not tally.wrong_count and to_normal is not None and to_normal <= _NORMAL_SECONDS
     held = held and len(bad) <= drill.errors_allowed
+    held = held and not any(cause == "500" for cause, _ in tally.errors)  # promise 5: never a 500
     causes: dict[str, int] = {}
     for (cause, _), (count, _) in tally.errors.items():
         causes[cause] = causes.get(cause, 0) + count

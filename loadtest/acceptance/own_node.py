@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
+from redis.asyncio import Redis
 
 from loadtest.freshness.cluster import Cluster, through
 from loadtest.freshness.proxy import Link
@@ -104,6 +106,29 @@ class OwnNode:
             await link.close()
         self.links = {}
         await self.start()
+
+    async def size(self) -> float:
+        """Of the database, in MiB."""
+        conn = await asyncpg.connect(self.cluster.servers.database_url)
+        try:
+            size: int = await conn.fetchval("SELECT pg_database_size(current_database())")
+        finally:
+            await conn.close()
+        return round(size / 2**20, 1)
+
+    async def versions(self) -> dict[str, Any]:
+        """Of the servers."""
+        conn = await asyncpg.connect(self.cluster.servers.database_url)
+        cache = Redis.from_url(self.cluster.servers.redis_url)
+        try:
+            info = await cache.info("server")
+            return {
+                "postgresql": await conn.fetchval("SHOW server_version"),
+                "valkey": info.get("valkey_version") or info.get("redis_version"),
+            }
+        finally:
+            await conn.close()
+            await cache.aclose()
 
     def pids(self) -> dict[str, list[int]]:
         """Processes by name, for the resources."""

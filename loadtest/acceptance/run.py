@@ -12,8 +12,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import asyncpg
-
 from loadtest.acceptance import calibrate, sweep
 from loadtest.acceptance.book import Book
 from loadtest.acceptance.firms import Firm, firms
@@ -149,7 +147,11 @@ class Run:
         state["owners"] = [[prefix, key] if self.node else [prefix, ""] for prefix, key in owners]
         self._found_firms()
         before = await sweep.counters(self.url, self.firms)
-        return {"counters": before, "database_mib": await self._size(), "versions": await self._versions()}
+        return {
+            "counters": before,
+            "database_mib": await self.node.size() if self.node else None,
+            "versions": await self.node.versions() if self.node else {},
+        }
 
     async def _own_owners(self, node: OwnNode, owners: list[tuple[str, str]], count: int) -> None:
         door = Rest(node.url)
@@ -176,33 +178,6 @@ class Run:
             self.url, self.firms, self.book.folder, self.options.seed, state["tag"], self.start,
             self.options.generators, self.options.users, self.book.tally,
         )  # fmt: skip
-
-    async def _size(self) -> float | None:
-        if self.node is None:
-            return None
-        conn = await asyncpg.connect(self.node.cluster.servers.database_url)
-        try:
-            size: int = await conn.fetchval("SELECT pg_database_size(current_database())")
-            return round(size / 2**20, 1)
-        finally:
-            await conn.close()
-
-    async def _versions(self) -> dict[str, Any]:
-        if self.node is None:
-            return {}
-        from redis.asyncio import Redis
-
-        conn = await asyncpg.connect(self.node.cluster.servers.database_url)
-        cache = Redis.from_url(self.node.cluster.servers.redis_url)
-        try:
-            info = await cache.info("server")
-            return {
-                "postgresql": await conn.fetchval("SHOW server_version"),
-                "valkey": info.get("valkey_version") or info.get("redis_version"),
-            }
-        finally:
-            await conn.close()
-            await cache.aclose()
 
     async def _calibrate(self) -> dict[str, Any]:
         return await asyncio.to_thread(calibrate.measure, self.options.calibrate_seconds)
@@ -278,7 +253,7 @@ class Run:
             sums[name] = sums.get(name, 0) + count
         lots = sum(1 for firm in self.firms for _ in firm.lots())
         gained = await sweep.counters(self.url, self.firms) - self.done["prepare"]["counters"]
-        after, before = await self._size(), self.done["prepare"]["database_mib"]
+        after, before = await self.node.size() if self.node else None, self.done["prepare"]["database_mib"]
         grown = (after - before) * 2**20 if after is not None and before is not None else None
         return {
             "ledger": sweep.ledger(sums, tally.ledger.get("singles_unchanged", 0), looking, gained, lots),
