@@ -10,6 +10,8 @@ from dataclasses import dataclass
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 620, 200, 70, 24, 10
 _LEGEND = 16  # px more at the top where lines have names
 _COLOURS = ("#1565c0", "#c75b00", "#1b6e2e", "#8e24aa", "#b00020", "#00796b", "#5d4037")
+# As attributes: what makes PDF of the page does not look for the style of letters inside an SVG.
+_LETTERS = 'font-size="10" fill="#444" font-family="Noto Sans CJK SC,Noto Sans SC,Microsoft YaHei,sans-serif"'
 Points = Sequence[tuple[float, float]]
 _STYLE = """
 body{font:15px/1.5 "Noto Sans SC","Microsoft YaHei",sans-serif;color:#222}
@@ -17,7 +19,7 @@ body{max-width:1300px;margin:2em auto;padding:0 1em}
 table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .8em;border-bottom:1px solid #ddd;text-align:left}
 td.n{text-align:right;font-variant-numeric:tabular-nums}.bad{color:#b00020}.good{color:#1b6e2e}
 .plots{display:flex;flex-wrap:wrap;gap:1em}figure{margin:0}figcaption{font-weight:600}
-svg{background:#fafafa}svg text{font:11px sans-serif;fill:#555}
+svg{background:#fafafa}
 """
 
 
@@ -78,12 +80,11 @@ def svg(plot: Plot) -> str:
             line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
             parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
         if named:
-            across = _LEFT + n * (_WIDTH - _LEFT - 10) / len(lines)
+            across = _LEFT + n * (_WIDTH - _LEFT - 24) / len(lines)
             parts.append(f'<rect x="{across:.1f}" y="4" width="10" height="10" fill="{colour}"/>')
             parts.append(f'<text x="{across + 14:.1f}" y="13">{html.escape(name)}</text>')
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" role="img">{"".join(parts)}</svg>'
-    )
+    size = f'viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}"'
+    return f'<svg {size} {_LETTERS} role="img">{"".join(parts)}</svg>'
 
 
 def _bands(plot: Plot, scale: _Scale) -> list[str]:
@@ -122,20 +123,20 @@ class _Scale:
     def place(self, x: float, value: float) -> tuple[float, float]:
         height = math.log10(max(value, 1.0)) if self.log else value
         up = (_HEIGHT - _BOTTOM - self.over) / (self.top - self.low)
-        return _LEFT + x * (_WIDTH - _LEFT - 10) / self.last, _HEIGHT - _BOTTOM - height * up
+        return _LEFT + x * (_WIDTH - _LEFT - 24) / self.last, _HEIGHT - _BOTTOM - height * up
 
     def axes(self, unit: str) -> list[str]:
         parts = []
         values = [10.0**n for n in range(int(self.top) + 1)] if self.log else [n * self.top / 4 for n in range(5)]
         for value in values:
             _, y = self.place(0, value)
-            parts.append(f'<line x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH - 10}" y2="{y:.1f}" stroke="#ddd"/>')
+            parts.append(f'<line x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH - 24}" y2="{y:.1f}" stroke="#ddd"/>')
             parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:,.6g}</text>')
-        for n in range(5):
-            x, _ = self.place(n * self.last / 4, self.low)
-            anchor = "end" if n == 4 else "middle"
-            label = f"{n * self.last / 4:,.4g} {unit}"
-            parts.append(f'<text x="{x:.1f}" y="{_HEIGHT - 6}" text-anchor="{anchor}">{label}</text>')
+        step = _round_up(self.last / 5)
+        for n in range(int(self.last / step) + 1):
+            x, _ = self.place(n * step, self.low)
+            label = f"{n * step:,.6g} {unit}"
+            parts.append(f'<text x="{x:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">{label}</text>')
         return parts
 
 

@@ -53,7 +53,7 @@ def example() -> dict[str, Any]:
         "versions": {"idnode": "0.1.0", "python": "3.11.9", "postgresql": "18.6", "valkey": "9.1.2", "locust": "2.40"},
         "generator": {"requests_per_core": 26_000, "wanted": 5000},
         "thresholds": [], "series": [second(t) for t in range(8, 440)], "calls": whole,
-        "industries": {name: {**figures(3.0, 9_000), "mean": 3.2, "max": 70.0} for name in ("pear", "textile", "food")},
+        "industries": {name: {**figures(3.0, 9_000), "mean": 3.2, "max": 70.0} for name in ("pear", "textile", "shoes")},
         "errors": [{"cause": "503", "call": "register", "n": 12, "example": "database unavailable"}],
         "wrong": [],
         "ledger": {"sent": 5_060_000, "created": 5_005_000, "unchanged": 30_000, "conflict": 5_000, "rejected": 20_000,

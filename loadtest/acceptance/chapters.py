@@ -37,8 +37,8 @@ def _call(*names: str) -> Callable[[Result], State]:
         if not good or not all(good.get(name) for name in names):
             return _NO
         wrong = sum(w["call"] in names for w in result["wrong"])
-        said = ", ".join(f"{name} {count:,}" for name, count in good.items())
-        return ("failed" if wrong else "proved", f"{said}; wrong {wrong}")
+        said = "，".join(f"{name} {count:,}" for name, count in good.items())
+        return ("failed" if wrong else "proved", f"{said}，有误 wrong {wrong}")
 
     return look
 
@@ -48,7 +48,7 @@ def _limits(*names: str) -> Callable[[Result], State]:
 
     def look(result: Result) -> State:
         found = [t for t in result["thresholds"] if t["name"] in names]
-        said = ", ".join(f"{t['name']} {t['measured']:,g} {t['unit']}" for t in found if t["measured"] is not None)
+        said = "，".join(f"{t['name']} {t['measured']:,.4g} {t['unit']}" for t in found if t["measured"] is not None)
         if any(t["held"] is False for t in found):
             return "failed", said
         return ("proved", said) if len(found) == len(names) and all(t["held"] for t in found) else _NO
@@ -60,7 +60,7 @@ def _drill(name: str) -> Callable[[Result], State]:
     def look(result: Result) -> State:
         for one in result["drills"]:
             if one["name"] == name and one["held"] is not None:
-                said = f"errors {one['errors']}, stale {one['stale']}, normal after {one['seconds_to_normal']} s"
+                said = f"错误 errors {one['errors']}，过时 stale {one['stale']}，恢复 normal after {one['seconds_to_normal']} s"
                 return ("proved" if one["held"] else "failed"), said
         return _NO
 
@@ -72,14 +72,15 @@ def _onboarding(result: Result) -> State:
     done = any(p["name"] == "prepare" and p["to"] is not None for p in result["run"]["phases"])
     if not (done and result["run"].get("own_node")) or not result["ledger"].get("created"):
         return _NO
-    return "proved", f"created {result['ledger']['created']:,} under prefixes that the run applied for"
+    return "proved", f"新增 created {result['ledger']['created']:,}，前缀由本次申请 prefixes applied for by the run"
 
 
 def _balanced(result: Result) -> State:
     ledger = result["ledger"]
     if ledger.get("sent") is None:
         return _NO
-    said = f"sent {ledger['sent']:,}, created {ledger['created']}, rows {ledger['rows']}, counters {ledger['counters']}"
+    names = (("sent", "发送"), ("created", "新增"), ("rows", "库内"), ("counters", "计数"))
+    said = "，".join(f"{zh} {name} {ledger[name]:,}" for name, zh in names if ledger.get(name) is not None)
     return ("proved" if ledger["balanced"] else "failed"), said
 
 
@@ -87,7 +88,7 @@ def _swept(result: Result) -> State:
     sweep = result["sweep"]
     if not sweep.get("checked"):
         return _NO
-    return ("failed" if sweep["wrong"] else "proved"), f"checked {sweep['checked']:,}, wrong {sweep['wrong']}"
+    return ("failed" if sweep["wrong"] else "proved"), f"核对 checked {sweep['checked']:,}，有误 wrong {sweep['wrong']}"
 
 
 def _https(result: Result) -> State:

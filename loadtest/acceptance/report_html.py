@@ -18,18 +18,19 @@ h3{font-size:1.05em;margin:1.2em 0 .3em}
 .en{color:#5b6475;font-size:.86em;font-weight:400}
 table{border-collapse:collapse;width:100%;margin:.5em 0 1em;font-size:.93em}
 th{text-align:left;border-bottom:1px solid #1d2433;vertical-align:bottom;font-weight:600}
-td,th{padding:.28em .55em;overflow-wrap:anywhere}td{border-bottom:1px solid #dfe3ea;vertical-align:top}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;overflow-wrap:normal;white-space:nowrap}
+td,th{padding:.28em .55em}thead .en,.list td .en{display:block}.list td:first-child{min-width:9em}
+.mark{white-space:nowrap}.said{overflow-wrap:anywhere}td{border-bottom:1px solid #dfe3ea;vertical-align:top}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}.mark .en{white-space:normal}
 .bad{color:var(--bad);font-weight:600}.good{color:var(--good);font-weight:600}.open{color:var(--open);font-weight:600}
 .verdict{border:3px solid;padding:.7em 1.1em;margin:1.2em 0}.verdict p{margin:0;font-size:2.4em;line-height:1.3}
 .verdict p .en{color:inherit;font-size:.6em}.verdict ul{color:#1d2433;font-weight:400;margin:.4em 0 0;padding-left:1.2em}
 .verdict li{margin:.25em 0}
 figure{margin:.6em 0 1.2em}figcaption{font-weight:600}svg{display:block;width:100%;max-width:860px;height:auto}
-svg text{font:10px "Noto Sans CJK SC","Noto Sans SC","Microsoft YaHei",sans-serif;fill:#444}
+.chapter td:first-child{width:52%}.chapter td:nth-child(2){width:16%}
 code{font:.92em monospace;overflow-wrap:anywhere}.note{color:#5b6475;font-size:.9em}
 @media print{body{font-size:9.5pt;margin:0;padding:0;max-width:none}h2{break-after:avoid}h3{break-after:avoid}
 .page{break-before:page}tr,figure,.verdict li{break-inside:avoid}thead{display:table-header-group}
-h2{margin-top:1.2em}.verdict p{font-size:26pt}}
+h2{margin-top:1.2em}table{font-size:8.3pt}svg{max-width:165mm}.verdict p{font-size:26pt}}
 @page{size:A4;margin:16mm 14mm 18mm;@bottom-center{content:counter(page) " / " counter(pages);font:8pt sans-serif}}
 """
 
@@ -72,7 +73,12 @@ def both(zh: object, en: object, apart: str = " ") -> Markup:
 
 def marked(kind: str, zh: str, en: str) -> Markup:
     """`kind`: good, bad or open."""
-    return Markup(f'<span class="{kind}">{text(zh)}</span> <span class="en">{text(en)}</span>')
+    return Markup(f'<span class="mark"><span class="{kind}">{text(zh)}</span> <span class="en">{text(en)}</span></span>')
+
+
+def said(value: object) -> Markup:
+    """Foreign text, which may be one long word."""
+    return Markup(f'<span class="said">{text(value)}</span>')
 
 
 def cell(value: Cell) -> str:
@@ -81,7 +87,9 @@ def cell(value: Cell) -> str:
     return text(f"{value:,}" if isinstance(value, int) else value)
 
 
-def table(head: Sequence[Markup | str], rows: Iterable[Sequence[Cell]], numbers: Iterable[int] = ()) -> str:
+def table(
+    head: Sequence[Markup | str], rows: Iterable[Sequence[Cell]], numbers: Iterable[int] = (), style: str = "list"
+) -> str:
     """`numbers`: the columns that stand at the right. Without rows: that there is nothing."""
     right = set(numbers)
     lines = [
@@ -91,7 +99,7 @@ def table(head: Sequence[Markup | str], rows: Iterable[Sequence[Cell]], numbers:
         return NOTHING
     top = "".join(f"<th{_right(n in right)}>{cell(one)}</th>" for n, one in enumerate(head))
     body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<table class="{style}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
 
 
 def pairs(rows: Iterable[tuple[Markup | str, Cell]]) -> str:

@@ -15,6 +15,7 @@ from loadtest.acceptance.report_html import (
     ms,
     note,
     number,
+    said,
     table,
     words,
 )
@@ -36,10 +37,10 @@ CALLS = {
 }
 INDUSTRIES = {
     "pear": ("砀山梨", "pear"),
-    "food": ("农产品加工", "food"),
+    "green_food": ("绿色食品", "green food"),
     "textile": ("纺织服装", "textile"),
-    "furniture": ("绿色家居", "furniture"),
-    "footwear": ("制鞋", "footwear"),
+    "home": ("绿色家居", "home"),
+    "shoes": ("制鞋", "shoes"),
     "pharma": ("生物医药", "pharma"),
     "machinery": ("机械电子", "machinery"),
 }
@@ -82,12 +83,12 @@ def _spread(found: dict[str, Any], names: dict[str, tuple[str, str]], label: Mar
 
 def troubles(result: Result) -> str:
     errors: list[list[Cell]] = [
-        [str(e["cause"]), words(CALLS, e["call"]), number(e["n"]), str(e["example"])[:300]]
+        [said(e["cause"]), words(CALLS, e["call"]), number(e["n"]), said(str(e["example"])[:300])]
         for e in sorted(result["errors"], key=lambda e: -e["n"])
     ]
     wrong: list[list[Cell]] = [
-        [words(KINDS, w["kind"]), words(CALLS, w["call"]), str(w["handle"]), str(w["expected"])[:300],
-         str(w["got"])[:300], f"{w['at']:,.1f} s"]
+        [words(KINDS, w["kind"]), words(CALLS, w["call"]), said(w["handle"]), said(str(w["expected"])[:300]),
+         said(str(w["got"])[:300]), f"{w['at']:,.1f} s"]
         for w in result["wrong"][:_MOST_WRONG]
     ]  # fmt: skip
     found = head("错误，按原因", "Errors by cause") + table(

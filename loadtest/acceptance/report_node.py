@@ -17,6 +17,7 @@ from loadtest.acceptance.report_html import (
     note,
     number,
     pairs,
+    said,
     table,
 )
 
@@ -95,10 +96,10 @@ def chapters(result: Result) -> str:
     )
     for chapter in result["chapters"]:
         rows: list[list[Cell]] = [
-            [both(p["zh"], p["en"]), marked(*STATES[p["state"]]), str(p["evidence"])] for p in chapter["points"]
+            [both(p["zh"], p["en"]), marked(*STATES[p["state"]]), said(p["evidence"])] for p in chapter["points"]
         ]
         found += f"<h3>{both(chapter['zh'], chapter['en']).text}</h3>"
-        found += table([both("项目", "point"), both("状态", "state"), both("依据", "evidence")], rows)
+        found += table([both("项目", "point"), both("状态", "state"), both("依据", "evidence")], rows, (), "list chapter")
     return found if result["chapters"] else found + NOTHING
 
 
