@@ -62,6 +62,13 @@ def page(
     )
 
 
+def plain(value: object) -> str:
+    """Escaped. Control characters and halves of surrogates, which no HTML or UTF-8 may hold, are shown as boxes: what a
+    node answered is not always text."""
+    words = "".join("□" if (c < " " and c not in "\t\n") or "\ud800" <= c <= "\udfff" else c for c in str(value))
+    return html.escape(words)
+
+
 def svg(plot: Plot) -> str:
     """The plot as an element of the page."""
     lines = [line for line in ((plot.name, plot.points), *plot.more) if line[1]]
@@ -82,7 +89,7 @@ def svg(plot: Plot) -> str:
         if named:
             across = _LEFT + n * (_WIDTH - _LEFT - 24) / len(lines)
             parts.append(f'<rect x="{across:.1f}" y="4" width="10" height="10" fill="{colour}"/>')
-            parts.append(f'<text x="{across + 14:.1f}" y="13">{html.escape(name)}</text>')
+            parts.append(f'<text x="{across + 14:.1f}" y="13">{plain(name)}</text>')
     size = f'viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}"'
     return f'<svg {size} {_LETTERS} role="img">{"".join(parts)}</svg>'
 
@@ -99,7 +106,7 @@ def _bands(plot: Plot, scale: _Scale) -> list[str]:
         parts.append(f'<rect x="{left:.1f}" y="{scale.over}" width="{right - left:.1f}" '
                      f'height="{bottom - scale.over:.1f}" fill="{fill}"/>')  # fmt: skip
         if right - left > 11 * len(label):
-            parts.append(f'<text x="{left + 3:.1f}" y="{scale.over + 11}">{html.escape(label)}</text>')
+            parts.append(f'<text x="{left + 3:.1f}" y="{scale.over + 11}">{plain(label)}</text>')
     return parts
 
 

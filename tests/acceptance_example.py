@@ -76,7 +76,12 @@ def empty() -> dict[str, Any]:
     """What a run knows that broke off at once."""
     found = example()
     found |= {"verdict": "incomplete", "why": [{"zh": "未完成：密钥不对", "en": "Incomplete: the key is wrong"}]}
-    found["run"] |= {"phases": [], "own_node": False, "url": "", "command": "idnode acceptance --url http://x --key ..."}
+    found["run"] |= {
+        "phases": [],
+        "own_node": False,
+        "url": "",
+        "command": "idnode acceptance --url http://x --key ...",
+    }
     for name in ("series", "errors", "wrong", "resources", "drills", "steps"):
         found[name] = []
     for name in ("calls", "industries", "versions"):

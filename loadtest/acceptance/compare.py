@@ -46,7 +46,7 @@ def rows(a: Result, b: Result) -> list[Row]:
         p99 = [r["calls"][call].get("p99") for r in (a, b)]
         words = (f"{call} p99，整个运行", f"{call} p99, the whole run")
         found.append(Row(f"call:{call}", *words, "ms", p99[0], p99[1], _change(call, "lower", "ms", p99[0], p99[1])))
-    return sorted(found, key=lambda r: r.name.startswith("call:") and r.name or "")
+    return sorted(found, key=lambda r: (r.name.startswith("call:") and r.name) or "")
 
 
 def _change(name: str, better: str, unit: str, a: float | None, b: float | None) -> str:
@@ -62,7 +62,11 @@ def _change(name: str, better: str, unit: str, a: float | None, b: float | None)
 def differences(a: Result, b: Result) -> list[tuple[str, str]]:
     """What makes the figures of two runs no fair comparison."""
     found = []
-    for place, zh, en in (("profile", "规模", "profiles"), ("seed", "种子", "seeds"), ("own_node", "节点", "whose node")):
+    for place, zh, en in (
+        ("profile", "规模", "profiles"),
+        ("seed", "种子", "seeds"),
+        ("own_node", "节点", "whose node"),
+    ):
         if a["run"].get(place) != b["run"].get(place):
             pair = f"{a['run'].get(place)} / {b['run'].get(place)}"
             found.append((f"{zh}不同：{pair}", f"{en} differ: {pair}"))
@@ -115,9 +119,7 @@ def render(a: Result, b: Result, names: tuple[str, str]) -> str:
     notes = "".join(f"<li>{both(*one).text}</li>" for one in differences(a, b))
     marks = {"better": marked("good", "较好", "better"), "worse": marked("bad", "较差", "worse"),
              "same": both("相当", "same"), "unknown": marked("open", "未测得", "not measured")}  # fmt: skip
-    lines: list[list[Cell]] = [
-        [both(r.zh, r.en), _figure(r.a), _figure(r.b), r.unit, marks[r.change]] for r in found
-    ]
+    lines: list[list[Cell]] = [[both(r.zh, r.en), _figure(r.a), _figure(r.b), r.unit, marks[r.change]] for r in found]
     body = (
         f"<h1>{both('两次验收测试比较', 'Two acceptance runs compared').text}</h1>"
         f'<div class="verdict {kind}"><p>{text(zh)} <span class="en">{text(en)}</span></p><ul>{notes}</ul></div>'

@@ -49,7 +49,10 @@ def resources(result: Result) -> list[Plot]:
     found = []
     for key, title, unit in (("cpu", "处理器 / CPU", "核 cores"), ("rss_mib", "内存 / memory", "MiB")):
         lines = [
-            (name, thin([(m["t"], m["processes"][name][key]) for m in moments if _known(m["processes"].get(name), key)]))
+            (
+                name,
+                thin([(m["t"], m["processes"][name][key]) for m in moments if _known(m["processes"].get(name), key)]),
+            )
             for name in names
         ]
         first = lines[0] if lines else ("", [])

@@ -53,7 +53,8 @@ def _whole(path: Path, text: str) -> None:
     """Whole or not at all: a full disk must not leave half of what was there before."""
     scratch = path.with_name(path.name + ".new")
     try:
-        scratch.write_text(text, "utf-8")
+        # Half of a surrogate pair out of a node's answer becomes what JSON writes for it; the page has none left.
+        scratch.write_text(text, "utf-8", errors="backslashreplace")
     except OSError:
         scratch.unlink(missing_ok=True)
         raise

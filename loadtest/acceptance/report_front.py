@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from loadtest.acceptance.report_html import Cell, Markup, both, head, marked, note, number, pairs, table, text
-from loadtest.acceptance.thresholds_measured import asked
+from loadtest.acceptance.thresholds_measured import asked, wrong_count
 
 Result = dict[str, Any]
 VERDICTS = {
@@ -23,7 +23,9 @@ def front(result: Result) -> str:
         left = len(result["why"]) - _MOST_REASONS
         reasons.append(f"<li>{both(f'另有 {left} 条，见下表', f'{left} more, see the tables').text}</li>")
     if result["verdict"] == "pass":
-        reasons = [f"<li>{both('适用的门限全部达到，应答无一有误，账目相符', 'every limit that applies is held, no answer was wrong, the ledger balances').text}</li>"]  # noqa: E501
+        reasons = [
+            f"<li>{both('适用的门限全部达到，应答无一有误，账目相符', 'every limit that applies is held, no answer was wrong, the ledger balances').text}</li>"
+        ]  # noqa: E501
     run = result["run"]
     return (
         f"<h1>{both('二级节点验收测试报告', 'Acceptance report of a secondary node').text}</h1>"
@@ -55,7 +57,7 @@ def _sizes(result: Result) -> list[tuple[Markup, Cell]]:
     return [
         (both("登记的标识", "identifiers registered"), number(result["ledger"].get("created"))),
         (both("请求", "requests"), number(done)),
-        (both("有误的应答", "wrong answers"), number(len(result["wrong"]))),
+        (both("有误的应答", "wrong answers"), number(wrong_count(result) if done else None)),
     ]
 
 

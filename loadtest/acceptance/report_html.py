@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loadtest.report import Plot, svg
+from loadtest.report import Plot, plain, svg
 
 STYLE = """
 :root{--bad:#a31621;--good:#1b6e2e;--open:#8a5a00}
@@ -46,10 +45,8 @@ Cell = Markup | str | float | None
 
 
 def text(value: object) -> str:
-    """Escaped; what is not known is a dash. Characters that XML forbids would break the page: shown as boxes."""
-    if value is None:
-        return "–"
-    return html.escape("".join(c if c >= " " or c in "\t\n" else "□" for c in str(value)))
+    """Escaped; what is not known is a dash."""
+    return "–" if value is None else plain(value)
 
 
 def number(value: float | None, digits: int = 0) -> str:
@@ -73,7 +70,9 @@ def both(zh: object, en: object, apart: str = " ") -> Markup:
 
 def marked(kind: str, zh: str, en: str) -> Markup:
     """`kind`: good, bad or open."""
-    return Markup(f'<span class="mark"><span class="{kind}">{text(zh)}</span> <span class="en">{text(en)}</span></span>')
+    return Markup(
+        f'<span class="mark"><span class="{kind}">{text(zh)}</span> <span class="en">{text(en)}</span></span>'
+    )
 
 
 def said(value: object) -> Markup:
@@ -92,9 +91,7 @@ def table(
 ) -> str:
     """`numbers`: the columns that stand at the right. Without rows: that there is nothing."""
     right = set(numbers)
-    lines = [
-        "".join(f'<td{_right(n in right)}>{cell(value)}</td>' for n, value in enumerate(row)) for row in rows
-    ]
+    lines = ["".join(f"<td{_right(n in right)}>{cell(value)}</td>" for n, value in enumerate(row)) for row in rows]
     if not lines:
         return NOTHING
     top = "".join(f"<th{_right(n in right)}>{cell(one)}</th>" for n, one in enumerate(head))

@@ -44,7 +44,12 @@ INDUSTRIES = {
     "pharma": ("生物医药", "pharma"),
     "machinery": ("机械电子", "machinery"),
 }
-KINDS = {"stale": ("过时", "stale"), "wrong": ("有误", "wrong"), "lost": ("丢失", "lost"), "doubled": ("重复", "doubled")}
+KINDS = {
+    "stale": ("过时", "stale"),
+    "wrong": ("有误", "wrong"),
+    "lost": ("丢失", "lost"),
+    "doubled": ("重复", "doubled"),
+}
 _PLOTTED = ("resolve", "scan", "register", "import_chunk")
 _MOST_WRONG = 50  # in the page; result.json has what the run kept
 
@@ -78,7 +83,7 @@ def _spread(found: dict[str, Any], names: dict[str, tuple[str, str]], label: Mar
         rows.append([words(names, name), number(one["n"]), number(one["errors"]), number(share, 3), *times])
     columns = [label, both("次数", "n"), both("错误", "errors"), "%", both("平均", "mean"), "p50", "p90", "p99", "p99.9",
                both("最大", "max")]  # fmt: skip
-    return table(columns, rows, range(1, 10))
+    return table(columns, rows, range(1, 10), "wide")
 
 
 def troubles(result: Result) -> str:

@@ -35,7 +35,7 @@ def database(result: Result) -> str:
     found = result["database"]
     before, after = found.get("before_mib"), found.get("after_mib")
     grown = after - before if before is not None and after is not None else None
-    return head("数据库", "Database", True) + pairs(
+    return head("数据库", "Database") + pairs(
         [
             (both("之前", "before"), f"{number(before, 1)} MiB"),
             (both("之后", "after"), f"{number(after, 1)} MiB"),
@@ -99,7 +99,9 @@ def chapters(result: Result) -> str:
             [both(p["zh"], p["en"]), marked(*STATES[p["state"]]), said(p["evidence"])] for p in chapter["points"]
         ]
         found += f"<h3>{both(chapter['zh'], chapter['en']).text}</h3>"
-        found += table([both("项目", "point"), both("状态", "state"), both("依据", "evidence")], rows, (), "list chapter")
+        found += table(
+            [both("项目", "point"), both("状态", "state"), both("依据", "evidence")], rows, (), "list chapter"
+        )
     return found if result["chapters"] else found + NOTHING
 
 

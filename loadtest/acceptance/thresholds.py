@@ -55,7 +55,7 @@ def judge(result: Result) -> None:
     broken, failed, unknown = _broken(result), _failed(result), _unknown(result)
     result["verdict"] = "incomplete" if broken else "fail" if failed else "incomplete" if unknown else "pass"
     before = list(result["why"])
-    result["why"] = before + [r for r in broken + failed + unknown if r not in before]
+    result["why"] = before + [r for r in broken + failed + ([] if broken else unknown) if r not in before]
 
 
 def held(measured: float | None, limit: float, better: str) -> bool | None:
@@ -67,12 +67,10 @@ def held(measured: float | None, limit: float, better: str) -> bool | None:
 
 def _broken(result: Result) -> list[Reason]:
     """Why the run is no whole run."""
+    if result["verdict"] == "incomplete":
+        return list(result["why"]) or [_reason("未完成：运行没有说明原因", "Incomplete: the run gave no reason")]
     found: list[Reason] = []
     run = result["run"]
-    if result["verdict"] == "incomplete" and not result["why"]:
-        found.append(_reason("未完成：运行没有说明原因", "Incomplete: the run gave no reason"))
-    elif result["verdict"] == "incomplete":
-        found.append(result["why"][0])  # is there already: only that it is broken counts
     if not run.get("ended"):
         found.append(_reason("未完成：没有结束时间", "Incomplete: it has no end"))
     open_ = [p for p in run.get("phases", []) if p.get("to") is None]
