@@ -1,122 +1,151 @@
-"""The chapters of the interfacing test between a national top node and a secondary node (T11/AII 004-2021, of which
-only the titles could be read: domain.md 2.1) as a checklist. What a point means is our reading of its title. A point is
-proved only by what this run did."""
+"""The chapters of the interfacing test (AII 004-2021: 4.1 to 4.4, 5.1, 5.2) as a checklist. A point is `proved` only by
+figures of this result; what was not run is said to be so, and so is what the upper node has or nobody has built."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 Result = dict[str, Any]
-UPPER, UNBUILT = "needs_upper_node", "not_built"
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """`proof` says of a result (whether the thing was done, whether it held, the evidence); else `state` is fixed."""
-
-    zh: str
-    en: str
-    proof: Callable[[Result], tuple[bool, bool, str]] | None = None
-    state: str = UPPER
-
-
-def _calls(*names: str) -> Callable[[Result], tuple[bool, bool, str]]:
-    """These calls were answered, and none wrongly."""
-
-    def proof(result: Result) -> tuple[bool, bool, str]:
-        counts = {name: result["calls"].get(name, {}).get("n") or 0 for name in names}
-        wrong = sum(answer["call"] in names for answer in result["wrong"])
-        return all(counts.values()), not wrong, ", ".join(f"{name} {n:,}" for name, n in counts.items())
-
-    return proof
-
-
-def _ledger(result: Result) -> tuple[bool, bool, str]:
-    ledger = result["ledger"]
-    figures = ", ".join(
-        f"{name} {ledger[name]}" for name in ("sent", "created", "rows") if ledger.get(name) is not None
-    )
-    return ledger.get("sent") is not None, bool(ledger.get("balanced")), figures
-
-
-def _sweep(result: Result) -> tuple[bool, bool, str]:
-    checked = result["sweep"].get("checked")
-    return bool(checked), not result["sweep"].get("wrong"), f"{checked or 0:,}"
-
-
-def _drill(*names: str) -> Callable[[Result], tuple[bool, bool, str]]:
-    def proof(result: Result) -> tuple[bool, bool, str]:
-        found = {drill["name"]: drill for drill in result["drills"] if drill["held"] is not None}
-        ran = all(name in found for name in names)
-        said = ", ".join(f"{name} {found[name]['seconds_to_normal']} s" for name in names if name in found)
-        return ran, ran and all(found[name]["held"] for name in names), said
-
-    return proof
-
-
-def _watched(result: Result) -> tuple[bool, bool, str]:
-    return len(result["resources"]) > 1, True, f"{len(result['resources'])} × CPU, memory, disk, connections"
-
-
-def _refused(result: Result) -> tuple[bool, bool, str]:
-    """503s are quick beyond the knee."""
-    steps = [step for step in result["steps"] if step.get("refused_503")]
-    knee = result["knee"]
-    return knee is not None, all((s["p99_of_503"] or 0) <= 1000 for s in steps), f"{knee['rate']:,} /s" if knee else ""
-
-
-CHAPTERS: tuple[tuple[str, str, str, tuple[Point, ...]], ...] = (
-    ("access", "4.1 接入申请", "4.1 Access", (
-        Point("标识注册：单条、批量、重复提交", "registration: single, in bulk, sent again",
-              _calls("import_chunk", "register", "replay")),
-        Point("标识解析：存在、不存在、格式错误", "resolution: known, unknown, malformed",
-              _calls("resolve", "unknown", "malformed")),
-        Point("向国家顶级节点提交接入申请并获得批准", "an application to the national top node, and its approval"),
-    )),
-    ("synchronisation", "4.2 数据同步", "4.2 Data synchronisation", (
-        Point("注册账目：提交 = 新建 + 未变 + 冲突 + 拒绝", "the ledger of registrations balances", _ledger),
-        Point("终检：每个标识都是最后确认的内容", "the sweep: each handle is what was acknowledged last", _sweep),
-        Point("更新与召回即时可见", "updates and recalls are seen at once", _calls("update", "recall")),
-        Point("上报注册量、解析量与企业数据（附件 1–4）", "reports of registrations, resolutions and enterprises",
-              state=UNBUILT),
-    )),
-    ("monitoring", "4.3 运行监测", "4.3 Operation monitoring", (
-        Point("资源全程有记录", "resources recorded throughout", _watched),
-        Point("过载时快速拒绝，不崩溃", "an overloaded node refuses quickly and does not collapse", _refused),
-        Point("上级节点的探测", "probes of the upper node"),
-    )),
-    ("takeover", "4.4 应急接管", "4.4 Emergency takeover", (
-        Point("缓存失效仍可解析", "resolution without the cache", _drill("cache_killed", "cache_slow")),
-        Point("数据库重启后自行恢复", "recovery from a restart of the database", _drill("database_restarted")),
-        Point("工作进程被杀、网络中断后自行恢复", "recovery from a killed worker and a cut network",
-              _drill("worker_killed", "network_cut")),
-        Point("上级节点接管与交还", "takeover by the upper node, and back"),
-    )),
-    ("transport", "5.1 安全传输", "5.1 Secure transport", (
-        Point("TLS 由前置代理提供，本次压测未经过它", "TLS is the proxy's in front; this run did not pass through one",
-              state="not_run"),
-        Point("国密传输（GM/T）", "transport by the national ciphers", state=UNBUILT),
-    )),
-    ("authentication", "5.2 接入认证", "5.2 Access authentication", (
-        Point("企业以密钥注册", "enterprises register with keys", _calls("register")),
-        Point("与国家顶级节点互认证书", "certificates shared with the national top node"),
-    )),
-)  # fmt: skip
+State = tuple[str, str]  # state, evidence
+Point = tuple[str, str, Callable[[Result], State]]
+STATES = ("proved", "failed", "needs_upper_node", "not_built", "not_run")
+_NO = ("not_run", "")
 
 
 def fill(result: Result) -> None:
-    """Fill "chapters"."""
-    result["chapters"] = [
-        {"name": name, "zh": zh, "en": en, "points": [_point(point, result) for point in points]}
-        for name, zh, en, points in CHAPTERS
-    ]
+    """Fill "chapters" from the rest of the result, the judged thresholds among it."""
+    result["chapters"] = []
+    for name, zh, en, points in _CHAPTERS:
+        made = []
+        for point_zh, point_en, look in points:
+            state, evidence = look(result)
+            made.append({"zh": point_zh, "en": point_en, "state": state, "evidence": evidence})
+        result["chapters"].append({"name": name, "zh": zh, "en": en, "points": made})
 
 
-def _point(point: Point, result: Result) -> dict[str, str]:
-    state, evidence = point.state, ""
-    if point.proof is not None:
-        done, held, evidence = point.proof(result)
-        state = "not_run" if not done else "proved" if held else "failed"
-    return {"zh": point.zh, "en": point.en, "state": state, "evidence": evidence}
+def _never(state: str, evidence: str = "") -> Callable[[Result], State]:
+    return lambda result: (state, evidence)
+
+
+def _call(*names: str) -> Callable[[Result], State]:
+    """Proved by answers to these calls of which none was wrong; failed where one was."""
+
+    def look(result: Result) -> State:
+        found = [(name, result["calls"][name]) for name in names if name in result["calls"]]
+        good = {name: one["n"] - one["errors"] for name, one in found}
+        if not good or not all(good.get(name) for name in names):
+            return _NO
+        wrong = sum(w["call"] in names for w in result["wrong"])
+        said = "，".join(f"{name} {count:,}" for name, count in good.items())
+        return ("failed" if wrong else "proved", f"{said}，有误 wrong {wrong}")
+
+    return look
+
+
+def _limits(*names: str) -> Callable[[Result], State]:
+    """Proved where all of these limits were held."""
+
+    def look(result: Result) -> State:
+        found = [t for t in result["thresholds"] if t["name"] in names]
+        said = "，".join(f"{t['name']} {t['measured']:,.4g} {t['unit']}" for t in found if t["measured"] is not None)
+        if any(t["held"] is False for t in found):
+            return "failed", said
+        return ("proved", said) if len(found) == len(names) and all(t["held"] for t in found) else _NO
+
+    return look
+
+
+def _drill(name: str) -> Callable[[Result], State]:
+    def look(result: Result) -> State:
+        for one in result["drills"]:
+            if one["name"] == name and one["held"] is not None:
+                said = f"错误 errors {one['errors']}，过时 stale {one['stale']}，恢复 normal after {one['seconds_to_normal']} s"
+                return ("proved" if one["held"] else "failed"), said
+        return _NO
+
+    return look
+
+
+def _onboarding(result: Result) -> State:
+    """Only a node of the run's own takes its firms through application and allotment."""
+    done = any(p["name"] == "prepare" and p["to"] is not None for p in result["run"]["phases"])
+    if not (done and result["run"].get("own_node")) or not result["ledger"].get("created"):
+        return _NO
+    return "proved", f"新增 created {result['ledger']['created']:,}，前缀由本次申请 prefixes applied for by the run"
+
+
+def _balanced(result: Result) -> State:
+    ledger = result["ledger"]
+    if ledger.get("sent") is None:
+        return _NO
+    names = (("sent", "发送"), ("created", "新增"), ("rows", "库内"), ("counters", "计数"))
+    said = "，".join(f"{zh} {name} {ledger[name]:,}" for name, zh in names if ledger.get(name) is not None)
+    return ("proved" if ledger["balanced"] else "failed"), said
+
+
+def _swept(result: Result) -> State:
+    sweep = result["sweep"]
+    if not sweep.get("checked"):
+        return _NO
+    return ("failed" if sweep["wrong"] else "proved"), f"核对 checked {sweep['checked']:,}，有误 wrong {sweep['wrong']}"
+
+
+def _https(result: Result) -> State:
+    if not str(result["run"].get("url") or "").startswith("https://"):
+        return "not_run", "http"
+    return _call("resolve")(result)
+
+
+_UPPER, _UNBUILT, _OTHER = "needs_upper_node", "not_built", _never("not_run")
+_CHAPTERS: tuple[tuple[str, str, str, tuple[Point, ...]], ...] = (
+    ("access", "接入申请", "Access", (
+        ("企业前缀申请、审核、分配", "prefixes applied for, decided, allotted", _onboarding),
+        ("标识登记（单条与批量）", "identifiers registered, singly and in bulk", _call("register", "import_chunk")),
+        ("标识解析（单个与批量）", "identifiers resolved, singly and in batches", _call("resolve", "batch_resolve")),
+        ("未知与畸形标识得到明确应答", "unknown and malformed identifiers answered clearly",
+         _call("unknown", "malformed")),
+        ("变更与召回即时生效", "updates and recalls take effect", _call("update", "recall")),
+        ("IPv6 接入", "IPv6", _OTHER),
+        ("顶级节点对接入申请的审核", "the application decided by the top node", _never(_UPPER)),
+    )),
+    ("synchronisation", "数据同步", "Data synchronisation", (
+        ("登记账目逐项相符", "the ledger of registrations balances", _balanced),
+        ("全量导出逐条核对", "the full export, checked item by item", _swept),
+        ("重发不重复计数", "what is sent again does not count again", _call("replay")),
+        ("主体、路由、统计、主数据按频次上报（附件1）", "reporting of the tables of annex 1", _never(_UNBUILT)),
+        ("数据托管（附件4）", "escrow, annex 4", _never(_UNBUILT)),
+        ("上报数据经顶级节点核对", "reported data accepted by the top node", _never(_UPPER)),
+    )),
+    ("monitoring", "运行监测", "Operation monitoring", (
+        ("解析时延在门限之内", "resolution latency within its limit", _limits("resolve_p99")),
+        ("登记时延在门限之内", "registration latency within its limit", _limits("register_p99")),
+        ("最大解析速率已测得", "the highest rate of resolution found", _limits("knee_rate")),
+        ("登记与解析可用性分别探测", "registration and resolution probed apart", _OTHER),
+        ("监测数据与事件上报（附件2）、月报（附件3）", "monitoring, events and monthly reports upward, annexes 2 and 3",
+         _never(_UNBUILT)),
+    )),
+    ("takeover", "应急接管", "Emergency take-over", (
+        ("缓存失效后仍可解析", "resolution goes on without the cache", _drill("cache_killed")),
+        ("缓存变慢时仍可解析", "resolution goes on with a slow cache", _drill("cache_slow")),
+        ("数据库重启后自行恢复", "back by itself after a restart of the database", _drill("database_restarted")),
+        ("工作进程被杀后自行恢复", "back by itself after a worker was killed", _drill("worker_killed")),
+        ("网络中断后自行恢复", "back by itself after the network was cut", _drill("network_cut")),
+        ("磁盘将满时不丢数据", "nothing lost with a disk nearly full", _drill("disk_nearly_full")),
+        ("单个企业涌入不影响他人", "one enterprise's flood does not hurt others", _drill("flooding")),
+        ("备份恢复演练", "restore from a backup", _OTHER),
+        ("探测不低于 51 % 不可用时由顶级节点接管", "take-over by the top node when 51 % of probes fail",
+         _never(_UPPER)),
+    )),
+    ("transport", "安全传输", "Secure transport", (
+        ("HTTPS 解析", "resolution over HTTPS", _https),
+        ("国密 TLS", "TLS with SM algorithms", _never(_UNBUILT)),
+        ("与顶级节点的 EPP 通道", "the EPP channel to the top node", _never(_UNBUILT)),
+    )),
+    ("authentication", "接入认证", "Authentication", (
+        ("持密钥的登记被接受", "registration with a key accepted", _call("register")),
+        ("错误密钥被拒绝", "a wrong key refused", _OTHER),
+        ("不得写他人前缀", "no writing under another's prefix", _OTHER),
+        ("与顶级节点的双向认证", "mutual authentication with the top node", _never(_UPPER)),
+    )),
+)  # fmt: skip

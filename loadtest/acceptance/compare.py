@@ -1,101 +1,147 @@
-"""Two runs side by side: what changed, and whether it is worse than runs differ by themselves."""
+"""Two runs side by side: `idnode acceptance compare A B`."""
 
 from __future__ import annotations
 
-import html
-import json
-from collections.abc import Iterator
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loadtest.acceptance.report import read
+from loadtest.acceptance.report_front import VERDICTS
+from loadtest.acceptance.report_html import STYLE, Cell, Markup, both, head, marked, note, pairs, table, text
+
 Result = dict[str, Any]
-NOISE = 0.25  # two runs of the same code on one machine differ by up to so much: less is no finding
-_SMALL_MS = 5.0  # and by so much whatever the share
-_SAME = (("run", "profile"), ("run", "seed"), ("machine", "cpu"), ("machine", "cpus"), ("machine", "memory_gib"))
+NOISE = 0.15  # of A's figure: two runs of one node on one idle machine lie within that; a shared machine strays more
+LEAST_MS = 2.0  # a latency that moves less than that moves with the scheduler
+_ORDER = {"pass": 0, "incomplete": 1, "fail": 2}
+_ZERO_IS_PROMISED = {
+    "wrong_answers", "stale_answers", "lost_items", "doubled_items", "ledger_difference", "drills_failed", "drill_stale"
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One figure of both runs. `worse`: B is worse than A by more than noise."""
+class Row:
+    """`change`: better, worse, same, or unknown where one of the runs did not measure it."""
 
     name: str
+    zh: str
+    en: str
+    unit: str
     a: float | None
     b: float | None
-    worse: bool
-
-    @property
-    def change(self) -> str:
-        if self.a is None or self.b is None or not self.a:
-            return "–"
-        return f"{(self.b - self.a) / self.a:+.0%}"
+    change: str
 
 
-def main(a: str, b: str) -> int:
-    """Print the table and write compare.html beside B; 1 where B is worse, 2 where one cannot be read."""
-    try:
-        first, second = _read(a), _read(b)
-    except (OSError, ValueError, KeyError) as error:
-        print(f"idnode acceptance compare: {error}")
-        return 2
-    other = [f"{x}.{y}: {first[x][y]} / {second[x][y]}" for x, y in _SAME if first[x][y] != second[x][y]]
-    lines = list(compared(first, second))
-    verdicts = f"{first['verdict']} / {second['verdict']}"
-    print(f"A {a}\nB {b}\n判定 verdict: {verdicts}")
-    for difference in other:
-        print(f"条件不同 not the same conditions: {difference}")
-    for line in lines:
-        print(f"{'!' if line.worse else ' '} {line.name:34} {_text(line.a):>14} {_text(line.b):>14} {line.change:>8}")
-    target = (Path(b) if Path(b).is_dir() else Path(b).parent) / "compare.html"
-    target.write_text(_page(a, b, verdicts, other, lines), "utf-8")
-    print(target)
-    return int(any(line.worse for line in lines) or (first["verdict"] == "pass" != second["verdict"]))
+def rows(a: Result, b: Result) -> list[Row]:
+    """All thresholds that either run was judged by, then p99 of the calls of both."""
+    first, second = ({t["name"]: t for t in r["thresholds"]} for r in (a, b))
+    found = []
+    for name in [*first, *(n for n in second if n not in first)]:
+        one = first.get(name) or second[name]
+        values = [side[name]["measured"] if name in side else None for side in (first, second)]
+        change = _change(name, one["better"], one["unit"], values[0], values[1])
+        found.append(Row(name, one["zh"], one["en"], one["unit"], values[0], values[1], change))
+    for call in a["calls"].keys() & b["calls"].keys():
+        p99 = [r["calls"][call].get("p99") for r in (a, b)]
+        words = (f"{call} p99，整个运行", f"{call} p99, the whole run")
+        found.append(Row(f"call:{call}", *words, "ms", p99[0], p99[1], _change(call, "lower", "ms", p99[0], p99[1])))
+    return sorted(found, key=lambda r: (r.name.startswith("call:") and r.name) or "")
 
 
-def compared(a: Result, b: Result) -> Iterator[Line]:
-    """Thresholds by their measurements, then each call's p50 and p99."""
-    old = {threshold["name"]: threshold for threshold in a["thresholds"]}
-    for threshold in b["thresholds"]:
-        before, lower = old.get(threshold["name"], {}).get("measured"), threshold["better"] == "lower"
-        small = _SMALL_MS if threshold["unit"] == "ms" else 0.0
-        yield _line(threshold["name"], before, threshold["measured"], lower, small)
-    for call in sorted({*a["calls"], *b["calls"]}):
-        for key in ("p50", "p99"):
-            before, now = a["calls"].get(call, {}).get(key), b["calls"].get(call, {}).get(key)
-            yield _line(f"{call} {key} ms", before, now, True, _SMALL_MS)
-
-
-def _line(name: str, a: float | None, b: float | None, lower: bool, small: float) -> Line:
+def _change(name: str, better: str, unit: str, a: float | None, b: float | None) -> str:
     if a is None or b is None:
-        return Line(name, a, b, a is not None)
-    gap = b - a if lower else a - b
-    return Line(name, a, b, gap > max(small, NOISE * abs(a)))
+        return "unknown"
+    gain = (b - a) if better == "higher" else (a - b)
+    least = 0.0 if name in _ZERO_IS_PROMISED else max(NOISE * abs(a), LEAST_MS if unit == "ms" else 0.0)
+    if abs(gain) <= least:
+        return "same"
+    return "better" if gain > 0 else "worse"
 
 
-def _read(name: str) -> Result:
-    path = Path(name)
-    found: Result = json.loads((path / "result.json" if path.is_dir() else path).read_text("utf-8"))
-    if found.get("format") != "idnode-acceptance/1":
-        raise ValueError(f"{path}: not a result of idnode acceptance")
+def differences(a: Result, b: Result) -> list[tuple[str, str]]:
+    """What makes the figures of two runs no fair comparison."""
+    found = []
+    for place, zh, en in (
+        ("profile", "规模", "profiles"),
+        ("seed", "种子", "seeds"),
+        ("own_node", "节点", "whose node"),
+    ):
+        if a["run"].get(place) != b["run"].get(place):
+            pair = f"{a['run'].get(place)} / {b['run'].get(place)}"
+            found.append((f"{zh}不同：{pair}", f"{en} differ: {pair}"))
+    for place, zh, en in (("cpus", "处理器数", "processors"), ("cpu", "处理器", "processor"), ("os", "系统", "system"),
+                          ("memory_gib", "内存", "memory")):  # fmt: skip
+        if a["machine"].get(place) != b["machine"].get(place):
+            pair = f"{a['machine'].get(place)} / {b['machine'].get(place)}"
+            found.append((f"机器不同，{zh}：{pair}", f"the machines differ, {en}: {pair}"))
     return found
 
 
-def _text(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+def worse(a: Result, b: Result, found: list[Row]) -> bool:
+    """Whether B is worse: a figure beyond the noise, something measured before and no more, or its verdict. What is
+    judged are thresholds; the calls' p99 of the whole run are only shown, drills and steps are in them."""
+    judged = [r for r in found if not r.name.startswith("call:")]
+    gone = any(r.a is not None and r.b is None for r in judged)
+    return gone or any(r.change == "worse" for r in judged) or _ORDER[b["verdict"]] > _ORDER[a["verdict"]]
 
 
-def _page(a: str, b: str, verdicts: str, other: list[str], lines: list[Line]) -> str:
-    rows = "".join(
-        f"<tr{' class=w' if x.worse else ''}><td>{html.escape(x.name)}</td><td>{_text(x.a)}</td><td>{_text(x.b)}</td>"
-        f"<td>{x.change}</td></tr>"
-        for x in lines
-    )
-    notes = "".join(f"<li>条件不同 <small>not the same conditions</small>: {html.escape(one)}</li>" for one in other)
+def main(a: str | Path, b: str | Path) -> int:
+    """Print the table, write compare.html beside B's result; 0, 1 where B is worse, 2 where there is nothing to read."""
+    try:
+        first, second = read(Path(a)), read(Path(b))
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    found = rows(first, second)
+    bad = worse(first, second, found)
+    print(f"{'':44}{'A':>14}{'B':>14}")
+    print(f"{'verdict':44}{first['verdict']:>14}{second['verdict']:>14}")
+    for row in found:
+        print(f"{row.en[:43]:44}{_figure(row.a):>14}{_figure(row.b):>14}  {row.unit:12} {row.change}")
+    for zh, en in differences(first, second):
+        print(f"注意 {zh} / note: {en}")
+    print(f"B 较差 / B is worse (noise {NOISE:.0%})" if bad else f"B 不比 A 差 / B is not worse (noise {NOISE:.0%})")
+    place = Path(b) if Path(b).is_dir() else Path(b).parent
+    page = place / "compare.html"
+    try:
+        page.write_text(render(first, second, (str(a), str(b))), "utf-8")
+        print(page)
+    except OSError as error:
+        print(f"{page}: {error.strerror}", file=sys.stderr)
+    return int(bad)
+
+
+def render(a: Result, b: Result, names: tuple[str, str]) -> str:
+    found = rows(a, b)
+    bad = worse(a, b, found)
+    kind, zh, en = ("bad", "B 较差", "B is worse") if bad else ("good", "B 不比 A 差", "B is not worse than A")
+    notes = "".join(f"<li>{both(*one).text}</li>" for one in differences(a, b))
+    marks = {"better": marked("good", "较好", "better"), "worse": marked("bad", "较差", "worse"),
+             "same": both("相当", "same"), "unknown": marked("open", "未测得", "not measured")}  # fmt: skip
+    lines: list[list[Cell]] = [[both(r.zh, r.en), _figure(r.a), _figure(r.b), r.unit, marks[r.change]] for r in found]
+    body = (
+        f"<h1>{both('两次验收测试比较', 'Two acceptance runs compared').text}</h1>"
+        f'<div class="verdict {kind}"><p>{text(zh)} <span class="en">{text(en)}</span></p><ul>{notes}</ul></div>'
+        + pairs((f"{label}", _about(name, r)) for label, name, r in (("A", names[0], a), ("B", names[1], b)))
+        + head("实测", "Measurements")
+        + note(f"差别在 {NOISE:.0%} 以内（时延另加 {LEAST_MS:g} ms）视为相当；零错项不留余地。",
+               f"Within {NOISE:.0%} (latencies also {LEAST_MS:g} ms) it counts as the same; where zero is promised any "
+               "difference counts.")
+        + table([both("项目", "what"), "A", "B", both("单位", "unit"), both("变化", "change")], lines, (1, 2))
+    )  # fmt: skip
     return (
-        '<!doctype html><html lang="zh-CN"><head><meta charset="utf-8"><title>两次验收对比 · Two runs compared</title>'
-        "<style>body{font:14px/1.5 sans-serif;max-width:900px;margin:2em auto}td,th{padding:.2em .8em;text-align:left;"
-        "border-bottom:1px solid #ddd}.w{color:#b00020;font-weight:600}</style></head><body>"
-        f"<h1>两次验收对比 <small>Two runs compared</small></h1><p>A {html.escape(a)}<br>B {html.escape(b)}</p>"
-        f"<p>判定 verdict: {html.escape(verdicts)}；噪声 noise ±{NOISE:.0%}</p><ul>{notes}</ul>"
-        f"<table><tr><th></th><th>A</th><th>B</th><th>±</th></tr>{rows}</table></body></html>\n"
+        '<!doctype html><html lang="zh-CN"><head><meta charset="utf-8"><title>验收测试比较</title>'
+        f"<style>{STYLE}</style></head><body>{body}</body></html>\n"
     )
+
+
+def _about(name: str, result: Result) -> Markup:
+    run = result["run"]
+    _, zh, en = VERDICTS[result["verdict"]]
+    said = f"{name}，{run.get('started')}，{run.get('profile')}，seed {run.get('seed')}，"
+    return Markup(f"{text(said)}{both(zh, en).text}")
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.4g}" if abs(value) < 10_000 else f"{value:,.0f}"

@@ -1,116 +1,116 @@
-"""Thresholds against measurements, and the verdict. An unfinished run, a wrong answer, a ledger that does not balance
-or a threshold that was not measured is never a pass."""
+"""The verdict: limits of acceptance.toml against what a run measured."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-FILE = Path(__file__).parents[1] / "acceptance.toml"
+from loadtest.acceptance.thresholds_measured import MEASURES, NEEDS, left_out, wrong_count
+
+FILE = Path(__file__).parent.parent / "acceptance.toml"
 Result = dict[str, Any]
-_LEDGER = ("sent", "created", "unchanged", "conflict", "rejected", "rows", "counters")
+Reason = dict[str, str]
 
 
-def judge(result: Result, file: Path = FILE) -> None:
-    """Fill "thresholds", "verdict" and "why" of a result."""
-    profile = result["run"]["profile"]
-    result["thresholds"] = [
-        _held(name, given, profile, result) for name, given in _read(file).items() if _asked(given, result)
-    ]
-    failed = [_words(threshold) for threshold in result["thresholds"] if threshold["held"] is False]
-    unknown = [
-        {"zh": f"未测得：{threshold['zh']}", "en": f"not measured: {threshold['en']}"}
-        for threshold in result["thresholds"]
-        if threshold["held"] is None
-    ]
-    unfinished = result["why"] if result["verdict"] == "incomplete" else []
-    if unfinished or (unknown and not failed):
-        result["verdict"] = "incomplete"
-    else:
-        result["verdict"] = "fail" if failed else "pass"
-    result["why"] = [*unfinished, *failed, *unknown]
-
-
-def _read(file: Path) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = tomllib.loads(file.read_text("utf-8"))["threshold"]
+@cache
+def limits() -> dict[str, dict[str, Any]]:
+    """The file, checked. Raises ValueError that names the table: a limit nobody measures would never be noticed."""
+    found = tomllib.loads(FILE.read_text("utf-8"))
+    for name, one in found.items():
+        missing = {"zh", "en", "limit", "unit", "better", "why_zh", "why_en"} - one.keys()
+        if missing:
+            raise ValueError(f"{FILE.name} [{name}]: {', '.join(sorted(missing))} missing")
+        if name not in MEASURES:
+            raise ValueError(f"{FILE.name} [{name}]: nothing measures that; there is {', '.join(MEASURES)}")
+        if one["better"] not in {"lower", "higher"}:
+            raise ValueError(f"{FILE.name} [{name}] better: lower or higher, not {one['better']!r}")
+        if one.get("needs", "own_node") not in NEEDS:
+            raise ValueError(f"{FILE.name} [{name}] needs: one of {', '.join(NEEDS)}")
     return found
 
 
-def _asked(given: dict[str, Any], result: Result) -> bool:
-    """What belongs to a part that was not asked for is not held against the run."""
-    return "needs" not in given or bool(result.get(given["needs"]))
+def judge(result: Result) -> None:
+    """Fill "thresholds", "not_asked" (limits that this run is not judged by, with the reason), "verdict", "why".
+
+    Reasons that are there already stay first. `pass` only where the run is whole, no answer wrong, the ledger balanced
+    and every limit that applies measured and held.
+    """
+    result["thresholds"], result["not_asked"] = [], []
+    for name, one in limits().items():
+        words = {"name": name, "zh": one["zh"], "en": one["en"]}
+        limit = one["limit"]
+        if isinstance(limit, dict):
+            limit = limit.get(result["run"]["profile"])
+        reason = left_out(result, one.get("needs")) if limit is not None else ("此规模不判", "not judged at this size")
+        if reason:
+            result["not_asked"].append({**words, "why_zh": reason[0], "why_en": reason[1]})
+            continue
+        measured = MEASURES[name](result)
+        result["thresholds"].append({
+            **words, "limit": limit, "unit": one["unit"], "better": one["better"], "measured": measured,
+            "held": held(measured, limit, one["better"]), "why_zh": one["why_zh"], "why_en": one["why_en"],
+        })  # fmt: skip
+    broken, failed, unknown = _broken(result), _failed(result), _unknown(result)
+    result["verdict"] = "incomplete" if broken else "fail" if failed else "incomplete" if unknown else "pass"
+    before = list(result["why"])
+    result["why"] = before + [r for r in broken + failed + ([] if broken else unknown) if r not in before]
 
 
-def _held(name: str, given: dict[str, Any], profile: str, result: Result) -> dict[str, Any]:
-    limit = given.get("limits", {}).get(profile, given["limit"])
-    measured = _measured(given["measure"], result)
-    held = None
-    if measured is not None:
-        held = measured <= limit if given["better"] == "lower" else measured >= limit
-    kept = {key: given[key] for key in ("zh", "en", "unit", "better", "why_zh", "why_en")}
-    return {"name": name, **kept, "limit": limit, "measured": measured, "held": held}
-
-
-def _measured(what: str, result: Result) -> float | None:
-    if what in _MADE:
-        return _MADE[what](result)
-    found: Any = result
-    for part in what.split("."):
-        found = found.get(part) if isinstance(found, dict) else None
-    return float(found) if isinstance(found, int | float) else None
-
-
-def _errors(result: Result) -> float | None:
-    """Per cent of the answers of the day, that is outside drills and steps."""
-    days = [phase for phase in result["run"]["phases"] if phase["name"] not in ("drills", "steps")]
-    seconds = [s for s in result["series"] if any(p["from"] <= s["t"] <= p["to"] for p in days if p["to"] is not None)]
-    done = sum(s["done"] for s in seconds)
-    return 100 * sum(s["errors"] for s in seconds) / done if done else None
-
-
-def _ledger(result: Result) -> float | None:
-    ledger = result["ledger"]
-    if any(ledger.get(name) is None for name in _LEDGER):
+def held(measured: float | None, limit: float, better: str) -> bool | None:
+    """None where nothing was measured; NaN holds nothing."""
+    if measured is None:
         return None
-    told = sum(ledger[name] for name in ("created", "unchanged", "conflict", "rejected"))
-    gaps = [abs(ledger["sent"] - told), abs(ledger["created"] - ledger["rows"])]
-    gaps.append(abs(ledger["rows"] - ledger["counters"]))
-    return float(max(*gaps, 0 if ledger["balanced"] else 1))
+    return measured <= limit if better == "lower" else measured >= limit
 
 
-def _most(values: Iterable[float | None]) -> float | None:
-    """The largest; None where one is missing: what never became normal has no time to normal."""
-    known = list(values)
-    if not known or any(value is None for value in known):
-        return None
-    return float(max(value for value in known if value is not None))
+def _broken(result: Result) -> list[Reason]:
+    """Why the run is no whole run."""
+    if result["verdict"] == "incomplete":
+        return list(result["why"]) or [_reason("未完成：运行没有说明原因", "Incomplete: the run gave no reason")]
+    found: list[Reason] = []
+    run = result["run"]
+    if not run.get("ended"):
+        found.append(_reason("未完成：没有结束时间", "Incomplete: it has no end"))
+    open_ = [p for p in run.get("phases", []) if p.get("to") is None]
+    found += [_reason(f"未完成：阶段“{p['zh']}”没有结束", f"Incomplete: phase “{p['en']}” did not end") for p in open_]
+    names = {p["name"] for p in run.get("phases", [])}
+    words = {"morning": "早间导入 morning imports", "day": "白天 the day", "sweep": "对账与核对 ledger and sweep"}
+    for name, text in words.items():
+        if name not in names:
+            zh, _, en = text.partition(" ")
+            found.append(_reason(f"未完成：没有阶段“{zh}”", f"Incomplete: no phase “{en}”"))
+    return found
 
 
-def _refusals(result: Result) -> float | None:
-    """0 where no step was refused anything: nothing that was slow to refuse."""
-    slow = [step["p99_of_503"] for step in result["steps"] if step.get("refused_503")]
-    return _most(slow) if slow else 0.0
+def _failed(result: Result) -> list[Reason]:
+    found: list[Reason] = []
+    count = wrong_count(result)
+    if count:
+        found.append(_reason(f"{count} 个应答与事实不符", f"{count} answers were not what the handles were"))
+    if result["ledger"].get("sent") is not None and not result["ledger"].get("balanced"):
+        found.append(_reason("账目不平", "the ledger does not balance"))
+    for one in result["thresholds"]:
+        if one["held"] is False:
+            figures = f"{_plain(one['measured'])} (≤ {_plain(one['limit'])})"
+            if one["better"] == "higher":
+                figures = figures.replace("≤", "≥")
+            found.append(_reason(f"{one['zh']}：{figures} {one['unit']}", f"{one['en']}: {figures} {one['unit']}"))
+    return found
 
 
-_MADE: dict[str, Callable[[Result], float | None]] = {
-    "errors": _errors,
-    "wrong": lambda result: float(len(result["wrong"])),
-    "ledger": _ledger,
-    "drills.stale": lambda result: _most(drill["stale"] for drill in result["drills"] if _ran(drill)),
-    "drills.seconds_to_normal": lambda result: _most(d["seconds_to_normal"] for d in result["drills"] if _ran(d)),
-    "steps.p99_of_503": _refusals,
-}
+def _unknown(result: Result) -> list[Reason]:
+    missing = [one for one in result["thresholds"] if one["held"] is None]
+    found = [_reason(f"未测得：{one['zh']}", f"Not measured: {one['en']}") for one in missing]
+    if result["ledger"].get("balanced") is not True and result["ledger"].get("sent") is None:
+        found.append(_reason("未测得：账目", "Not measured: the ledger"))
+    return found
 
 
-def _ran(drill: dict[str, Any]) -> bool:
-    """`held` is null for a drill that could not be made here; its notes say why."""
-    return drill["held"] is not None
+def _plain(value: float) -> str:
+    return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def _words(threshold: dict[str, Any]) -> dict[str, str]:
-    unit = f" {threshold['unit']}" if threshold["unit"] else ""
-    figures = f"{threshold['measured']:,.4g}{unit} ({'≤' if threshold['better'] == 'lower' else '≥'} "
-    figures += f"{threshold['limit']:,.4g}{unit})"
-    return {"zh": f"{threshold['zh']}：{figures}", "en": f"{threshold['en']}: {figures}"}
+def _reason(zh: str, en: str) -> Reason:
+    return {"zh": zh.strip(), "en": en.strip()}
