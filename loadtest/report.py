@@ -81,8 +81,8 @@ def svg(plot: Plot) -> str:
         colour = _COLOURS[n % len(_COLOURS)]
         places = [scale.place(*point) for point in points]
         if plot.dots or len(places) == 1:
-            size = 1.6 if plot.dots else 3
-            parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size}" fill="{colour}"/>' for x, y in places]
+            radius = 1.6 if plot.dots else 3
+            parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{colour}"/>' for x, y in places]
         else:
             line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
             parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.5"/>')

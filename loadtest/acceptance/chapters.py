@@ -60,7 +60,8 @@ def _drill(name: str) -> Callable[[Result], State]:
     def look(result: Result) -> State:
         for one in result["drills"]:
             if one["name"] == name and one["held"] is not None:
-                said = f"错误 errors {one['errors']}，过时 stale {one['stale']}，恢复 normal after {one['seconds_to_normal']} s"
+                said = f"错误 errors {one['errors']}，过时 stale {one['stale']}，"
+                said += f"恢复 normal after {one['seconds_to_normal']} s"
                 return ("proved" if one["held"] else "failed"), said
         return _NO
 

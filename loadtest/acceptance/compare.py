@@ -87,7 +87,7 @@ def worse(a: Result, b: Result, found: list[Row]) -> bool:
 
 
 def main(a: str | Path, b: str | Path) -> int:
-    """Print the table, write compare.html beside B's result; 0, 1 where B is worse, 2 where there is nothing to read."""
+    """Print the table, write compare.html beside B's result; 0; 1: B is worse; 2: nothing to read."""
     try:
         first, second = read(Path(a)), read(Path(b))
     except ValueError as error:

@@ -48,13 +48,7 @@ def resources(result: Result) -> list[Plot]:
     names = sorted({name for m in moments for name in m["processes"]})
     found = []
     for key, title, unit in (("cpu", "处理器 / CPU", "核 cores"), ("rss_mib", "内存 / memory", "MiB")):
-        lines = [
-            (
-                name,
-                thin([(m["t"], m["processes"][name][key]) for m in moments if _known(m["processes"].get(name), key)]),
-            )
-            for name in names
-        ]
+        lines = [(name, thin(_points(moments, name, key))) for name in names]
         first = lines[0] if lines else ("", [])
         found.append(Plot(title, unit, first[1], name=first[0], more=lines[1:], bands=phases(result)))
     for key, title, unit in (("disk_mib", "磁盘 / disk", "MiB"), ("connections", "连接 / connections", "")):
@@ -63,8 +57,10 @@ def resources(result: Result) -> list[Plot]:
     return found
 
 
-def _known(process: dict[str, Any] | None, key: str) -> bool:
-    return process is not None and process.get(key) is not None
+def _points(moments: Sequence[dict[str, Any]], name: str, key: str) -> list[tuple[float, float]]:
+    """A process that came later, or whose figure nobody could read, has none at that moment."""
+    seen = [(m["t"], m["processes"].get(name, {}).get(key)) for m in moments]
+    return [(t, value) for t, value in seen if value is not None]
 
 
 def knee(result: Result) -> list[Plot]:

@@ -23,9 +23,8 @@ def front(result: Result) -> str:
         left = len(result["why"]) - _MOST_REASONS
         reasons.append(f"<li>{both(f'另有 {left} 条，见下表', f'{left} more, see the tables').text}</li>")
     if result["verdict"] == "pass":
-        reasons = [
-            f"<li>{both('适用的门限全部达到，应答无一有误，账目相符', 'every limit that applies is held, no answer was wrong, the ledger balances').text}</li>"
-        ]  # noqa: E501
+        en_why = "every limit that applies is held, no answer was wrong, the ledger balances"
+        reasons = [f"<li>{both('适用的门限全部达到，应答无一有误，账目相符', en_why).text}</li>"]
     run = result["run"]
     return (
         f"<h1>{both('二级节点验收测试报告', 'Acceptance report of a secondary node').text}</h1>"
@@ -93,8 +92,8 @@ def limits(result: Result) -> str:
                both("理由", "why this limit")]  # fmt: skip
     found = head("门限与实测", "Thresholds and measurements", True) + note(
         "限值均为本项目的建议（loadtest/acceptance.toml）；能查阅的标准没有给出数值。时延自应发时刻起计。",
-        "All limits are this project's proposals (loadtest/acceptance.toml): no standard that could be read states any. "
-        "Latency counts from when a request was due.",
+        "All limits are this project's proposals (loadtest/acceptance.toml): no standard that could be read states "
+        "any. Latency counts from when a request was due.",
     )
     found += table(columns, rows, (1, 2))
     left = result.get("not_asked", [])

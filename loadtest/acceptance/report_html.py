@@ -22,7 +22,8 @@ td,th{padding:.28em .55em}thead .en,.list td .en{display:block}.list td:first-ch
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}.mark .en{white-space:normal}
 .bad{color:var(--bad);font-weight:600}.good{color:var(--good);font-weight:600}.open{color:var(--open);font-weight:600}
 .verdict{border:3px solid;padding:.7em 1.1em;margin:1.2em 0}.verdict p{margin:0;font-size:2.4em;line-height:1.3}
-.verdict p .en{color:inherit;font-size:.6em}.verdict ul{color:#1d2433;font-weight:400;margin:.4em 0 0;padding-left:1.2em}
+.verdict p .en{color:inherit;font-size:.6em}.verdict ul{color:#1d2433;font-weight:400}
+.verdict ul{margin:.4em 0 0;padding-left:1.2em}
 .verdict li{margin:.25em 0}
 figure{margin:.6em 0 1.2em}figcaption{font-weight:600}svg{display:block;width:100%;max-width:860px;height:auto}
 .chapter td:first-child{width:52%}.chapter td:nth-child(2){width:16%}

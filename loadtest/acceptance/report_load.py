@@ -81,8 +81,8 @@ def _spread(found: dict[str, Any], names: dict[str, tuple[str, str]], label: Mar
         share = 100 * one["errors"] / one["n"] if one["n"] else None
         times = [ms(one.get(key)) for key in ("mean", "p50", "p90", "p99", "p999", "max")]
         rows.append([words(names, name), number(one["n"]), number(one["errors"]), number(share, 3), *times])
-    columns = [label, both("次数", "n"), both("错误", "errors"), "%", both("平均", "mean"), "p50", "p90", "p99", "p99.9",
-               both("最大", "max")]  # fmt: skip
+    counts = (both("次数", "n"), both("错误", "errors"), "%")
+    columns = (label, *counts, both("平均", "mean"), "p50", "p90", "p99", "p99.9", both("最大", "max"))
     return table(columns, rows, range(1, 10), "wide")
 
 
@@ -100,8 +100,8 @@ def troubles(result: Result) -> str:
         [both("原因", "cause"), both("调用", "call"), both("次数", "n"), both("例", "example")], errors, (2,)
     )
     found += head("有误的应答", "Wrong answers") + table(
-        [both("类别", "kind"), both("调用", "call"), both("标识", "handle"), both("应为", "expected"), both("实为", "got"),
-         both("时刻", "at")],
+        [both("类别", "kind"), both("调用", "call"), both("标识", "handle"), both("应为", "expected"),
+         both("实为", "got"), both("时刻", "at")],
         wrong, (5,),
     )  # fmt: skip
     if len(result["wrong"]) > _MOST_WRONG:

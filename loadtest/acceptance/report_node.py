@@ -65,7 +65,8 @@ def drills(result: Result) -> str:
             number(one["stale"]), number(one["seconds_to_normal"], 1), held, both(one["notes_zh"], one["notes_en"]),
         ])  # fmt: skip
     columns = [both("演练", "drill"), both("时段", "when"), both("错误", "errors"), both("出错秒数", "s with errors"),
-               both("过时", "stale"), both("恢复秒数", "s to normal"), both("结果", "result"), both("说明", "notes")]  # fmt: skip
+               both("过时", "stale"), both("恢复秒数", "s to normal"), both("结果", "result"),
+               both("说明", "notes")]  # fmt: skip
     return head("故障演练", "Drills", True) + table(columns, rows, range(1, 6))
 
 
@@ -75,8 +76,8 @@ def steps(result: Result) -> str:
          number(s["refused_503"]), ms(s["p99_of_503"])]
         for s in result["steps"]
     ]  # fmt: skip
-    columns = [both("到达", "offered /s"), both("完成", "done /s"), "p50 ms", "p99 ms", both("错误", "errors"), "503",
-               "503 p99 ms"]  # fmt: skip
+    rates = (both("到达", "offered /s"), both("完成", "done /s"))
+    columns = (*rates, "p50 ms", "p99 ms", both("错误", "errors"), "503", "503 p99 ms")
     found = head("逐级加压与拐点", "Steps and the knee") + table(columns, rows, range(7))
     if not rows:
         return found
@@ -124,7 +125,9 @@ def machine(result: Result) -> str:
     if "late" in generator:
         late = f"{number(generator['late'])}; {ms(generator.get('latest_ms'))} ms"
         rows.append((both("发生器迟发 10 ms 以上，最迟", "sent over 10 ms late by the generator, the latest"), late))
-    phases = [[both(p["zh"], p["en"]), number(p["from"], 1), number(p["to"], 1)] for p in run["phases"]]
+    phases: list[list[Cell]] = [
+        [both(p["zh"], p["en"]), number(p["from"], 1), number(p["to"], 1)] for p in run["phases"]
+    ]
     return (
         head("机器、版本、命令", "Machine, versions, command")
         + pairs(rows)

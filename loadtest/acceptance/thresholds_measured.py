@@ -49,7 +49,7 @@ def within(result: Result, *names: str) -> list[dict[str, Any]]:
 
 def wrong_count(result: Result) -> int:
     """The list is cut after some hundreds; the sweep's own count goes on."""
-    return max(len(result["wrong"]), result["sweep"].get("wrong") or 0)
+    return max(len(result["wrong"]), int(result["sweep"].get("wrong") or 0))
 
 
 def _kind(*kinds: str) -> Measure:
@@ -84,7 +84,8 @@ def _ledger(result: Result) -> float | None:
     if any(part is None for part in parts):
         return None
     sent, created, unchanged, conflict, rejected, rows, counters = parts
-    return abs(sent - created - unchanged - conflict - rejected) + abs(created - rows) + abs(created - counters)
+    outcomes = created + unchanged + conflict + rejected
+    return float(abs(sent - outcomes) + abs(created - rows) + abs(created - counters))
 
 
 def _swept(result: Result) -> float | None:
@@ -119,11 +120,11 @@ def _to_normal(result: Result) -> float | None:
 
 def _drill_stale(result: Result) -> float | None:
     counts = [d["stale"] for d in _run_drills(result)]
-    return None if not counts or None in counts else sum(counts)
+    return None if not counts or None in counts else float(sum(counts))
 
 
 def _knee(result: Result) -> float | None:
-    return result["knee"]["rate"] if result["knee"] else None
+    return float(result["knee"]["rate"]) if result["knee"] else None
 
 
 def beyond(result: Result) -> list[dict[str, Any]]:
@@ -142,7 +143,7 @@ def _overload(result: Result) -> float | None:
     above = [s["done"] for s in beyond(result)]
     if not above or not below or not max(below) or None in above:
         return None
-    return round(100 * min(above) / max(below), 1)
+    return float(round(100 * min(above) / max(below), 1))
 
 
 def _recovered(result: Result) -> float | None:
