@@ -85,22 +85,23 @@ Hold = Callable[[], AbstractAsyncContextManager[Any]]
 
 _CROWD = 16  # so many are worth a further call: smaller ones wait for the one in flight, which costs them less
 _CALLS = 32  # in a row with what is held; then others that wait for it have their turn
+_QUIET = 2  # turns of the event loop without anybody new, and a call begins
 _LINGER = 0.003  # s for which it is held without anything to ask: those just answered may be asking again
 
 
 class Joiner:
     """`flights` calls of `work` at a time with up to `size` asks; beyond `queue` waiting ones Unavailable.
 
-    Calls begin at least `apart` s after each other: who comes alone does not wait, and a crowd travels together.
+    A call waits for more while more arrives, `patience` s at the most: who comes alone does not wait.
     What `hold` gives, a connection, is given to one call after the other while there is more to ask: taking it from its
     pool costs as much as reading two handles.
     """
 
     def __init__(
-        self, work: Work, *, flights: int, size: int, queue: int, apart: float = 0.0, hold: Hold = nullcontext
+        self, work: Work, *, flights: int, size: int, queue: int, patience: float = 0.0, hold: Hold = nullcontext
     ) -> None:
         self._work, self._flights, self._size, self._queue = work, flights, size, queue
-        self._apart, self._begun, self._hold = apart, 0.0, hold
+        self._patience, self._hold = patience, hold
         self._pending: dict[str, Ask] = {}
         self._flying: set[asyncio.Task[None]] = set()
         self._scheduled = False
@@ -150,17 +151,12 @@ class Joiner:
         flying = len(self._flying)
         if not self._scheduled and (not flying or (flying < self._flights and len(self._pending) >= _CROWD)):
             self._scheduled = True
-            early = self._begun + self._apart - loop.time() if self._apart else 0.0
-            if early > 0:
-                loop.call_later(early, self._start, loop)
-            else:
-                loop.call_soon(self._start, loop)
+            loop.call_soon(self._start, loop)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._scheduled = False
         if not self._pending:
             return
-        self._begun = loop.time()
         task = loop.create_task(self._fly())
         self._flying.add(task)
         task.add_done_callback(lambda done: self._landed(done, loop))
@@ -175,11 +171,14 @@ class Joiner:
     def _now(self) -> float:
         return self._loop.time() if self._loop else 0.0
 
-    async def _early(self) -> None:
-        """Wait until the next call may begin, unless a crowd waits already."""
-        early = self._begun + self._apart - self._now() if self._apart else 0.0
-        if early > 0 and len(self._pending) < _CROWD:
-            await asyncio.sleep(early)
+    async def _gathered(self) -> None:
+        """Wait while each turn or two of the event loop brings somebody new, for `patience` s at the most: a busy
+        worker's calls become large, an idle one's begin at once."""
+        quiet, known, until = 0, len(self._pending), self._now() + self._patience
+        while quiet < _QUIET and known < self._size and self._now() < until:
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if len(self._pending) == known else 0
+            known = len(self._pending)
 
     async def _lingered(self, *, hold: bool) -> list[Ask]:
         """What is asked shortly after; nothing where nothing is held, or another flight waits for it already."""
@@ -203,13 +202,11 @@ class Joiner:
         batch: list[Ask] = []
         try:
             async with self._hold() as held:
-                for call in range(_CALLS):
-                    if call:
-                        await self._early()
+                for _ in range(_CALLS):
+                    await self._gathered()
                     batch = self._batch() or await self._lingered(hold=held is not None)
                     if not batch:
                         break
-                    self._begun = self._now()
                     await self._work(batch, held)
         except NodeError as error:
             _fail(batch or self._batch(), error)

@@ -27,7 +27,7 @@ _FORMS = tuple(Form)  # by value; a call costs 0.3 us
 _SIZE = 256  # asks of one call: MGET of 512 was no faster
 # Few flights make large batches: one of 16 costs half of two of 8.
 _CACHE_FLIGHTS, _STORE_FLIGHTS = 1, 2
-_APART = 0.002
+_PATIENCE = 0.004  # s: beside hot answers cold reads would go out by fours, at three times the price of a crowd's
 _NEGATIVES = 200  # made-up codes admitted a second: with a ttl of 30 s 6,000 entries of about 100 bytes at the most
 _SLOW = 3.0  # s for one batch; PostgreSQL is away then
 
@@ -52,13 +52,13 @@ class Reads:
     def __init__(self, node: Node) -> None:
         self._node = node
         queue = node.settings.read_queue
-        self._cached = Joiner(self._from_cache, flights=_CACHE_FLIGHTS, size=_SIZE, queue=queue, apart=_APART)
+        self._cached = Joiner(self._from_cache, flights=_CACHE_FLIGHTS, size=_SIZE, queue=queue, patience=_PATIENCE)
         hold = partial(reading, node)
         self._stored = Joiner(
-            self._from_store, flights=_STORE_FLIGHTS, size=_SIZE, queue=queue, apart=_APART, hold=hold
+            self._from_store, flights=_STORE_FLIGHTS, size=_SIZE, queue=queue, patience=_PATIENCE, hold=hold
         )
         # Apart: who is read for the first time, as most are, waits for no lease of others.
-        self._admitting = Joiner(self._admit, flights=1, size=_SIZE, queue=queue, apart=_APART)
+        self._admitting = Joiner(self._admit, flights=1, size=_SIZE, queue=queue, patience=_PATIENCE)
         self._lots, self._bodies = KnownLots(node.fence), Bodies()
         self._missed, self._absent = Doorkeeper(20), Doorkeeper(13)
         self._second, self._negatives = 0, 0
