@@ -157,7 +157,7 @@ def _report(book: Book, progress: Progress) -> int:
     print(words[result["verdict"]])
     for reason in result["why"]:
         print(f"  {reason['zh']} / {reason['en']}")
-    for path in [book.folder / "result.json", *written]:
+    for path in dict.fromkeys([book.folder / "result.json", *written]):
         print(f"  {path}")
     return _EXIT[result["verdict"]]
 
