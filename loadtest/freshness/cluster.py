@@ -98,9 +98,11 @@ class Worker:
         try:
             async with asyncio.timeout(2):
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.metrics_port)
-                writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
-                text = await reader.read()
-                writer.close()
+                try:
+                    writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+                    text = await reader.read()
+                finally:
+                    writer.close()
         except (OSError, TimeoutError):
             return
         now: dict[str, float] = {}
