@@ -137,6 +137,19 @@ async def test_what_is_not_for_everybody_is_not_shared(node_there: Served, lines
         assert (await there.ask(get(node_there.record))).constant == public.constant
 
 
+async def test_a_browser_that_asked_the_api_still_gets_pages(node_there: Served) -> None:
+    """Its headers are the same for both; a head is known by what follows the target."""
+    other = f"/{node_there.firm.prefix}/R-2"
+    async with wire(node_there.port) as there:
+        page = await there.ask(get(node_there.record, HTML, "X-Browser: a"))
+        for _ in range(3):
+            record = await there.ask(get(f"/api/handles{node_there.record}", HTML, "X-Browser: a"))
+            assert record.header(b"content-type") == b"application/json"
+        for target in (node_there.record, other):
+            again = await there.ask(get(target, HTML, "X-Browser: a"))
+            assert again.header(b"content-type") == page.header(b"content-type"), target
+
+
 async def test_odd_targets_meet_the_ordinary_way(node_there: Served) -> None:
     prefix = node_there.firm.prefix
     for target in (f"/{prefix}/R-1#x", f"/{prefix}/é", f"http://node/{prefix}/R-1", "//x/y", f"/{prefix}/<R>", "*"):

@@ -13,11 +13,12 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from node import metrics
+from node.config import Settings
 from node.errors import NodeError
 from node.grouping import groups_of
 from node.http.answers import bare, request_id
 from node.http.connection import Connection
-from node.http.requests import MAX_HEADERS
+from node.http.requests import MAX_HEADERS, client_address
 from node.http.resolver import FrontDoor
 from node.http.short_registration import PATH, answer_of, token_of
 from node.outcomes import Outcome
@@ -56,9 +57,19 @@ class Posts(Connection):
 
     _door: FrontDoor | None = None
     _posting: Posting | None = None  # whose body is being read
+    _proxies: Settings | None = None  # where a proxy names the client
+    _address = "127.0.0.1"  # of who asks: the peer, or whom a trusted proxy names
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if self.client:
+            self._address = self.client[0]
 
     def client_address(self) -> str:
-        raise NotImplementedError
+        """Who sent the head at hand: the peer, or whom a trusted proxy names."""
+        if self._proxies is None:
+            return self._address
+        return client_address({"client": self.client, "headers": self.headers}, self._proxies)
 
     def idle_before(self) -> bool:
         """Nothing earlier of this connection waits for its answer, and the client reads what it is sent."""

@@ -14,12 +14,11 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from node.config import Settings
 from node.http.answers import Answer, Wire, complete, request_id
 from node.http.copies import Copy
 from node.http.negotiation import wants_page
 from node.http.posting import Posts
-from node.http.requests import MAX_HEADERS, client_address
+from node.http.requests import MAX_HEADERS
 from node.http.resolver import FrontDoor, plain
 from node.joining import Found
 
@@ -64,10 +63,8 @@ class Protocol(Posts):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._proxies: Settings | None = None  # where a proxy names the client
         self._door = self.app if isinstance(self.app, FrontDoor) else None
         self._kept: dict[bytes, Copy] = self._door.copies.by_target if self._door else {}
-        self._address = "127.0.0.1"  # of who asks: the peer, or whom a trusted proxy names
         self._keep_alive = float(self.timeout_keep_alive)
         if self._door:
             settings = self._door.settings
@@ -76,6 +73,7 @@ class Protocol(Posts):
             self._idle_seconds = self.header_seconds
         self._answered = False  # the message at hand, here
         self._target = b""  # of the last message, where it was a plain request
+        self._wants_page = False  # by its headers, whatever its target
 
     def data_received(self, data: bytes) -> None:
         cycle = self.cycle
@@ -115,20 +113,18 @@ class Protocol(Posts):
         return True
 
     def _remember(self, data: bytes) -> None:
-        """These bytes were one whole head and nothing else."""
+        """These bytes were one whole head and nothing else. Not a browser's that asks the API: under any other path
+        its headers ask for a page."""
         end = data.find(_VERSION)
-        if self._proxies is not None or len(data) > _LONGEST_HEAD or data.find(b"\r\n\r\n") != len(data) - 4:
+        if self._wants_page or self._proxies is not None:
+            return
+        if len(data) > _LONGEST_HEAD or data.find(b"\r\n\r\n") != len(data) - 4:
             return
         if data[4:end] != self._target:
             return
         if len(Protocol.rests) >= _RESTS:
             Protocol.rests.clear()
         Protocol.rests.add(data[end:])
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        if self.client:
-            self._address = self.client[0]
 
     def on_message_begin(self) -> None:
         self._answered = False
@@ -188,8 +184,8 @@ class Protocol(Posts):
                 accept = value
         if size > MAX_HEADERS or len(self.url) > _LONGEST_HEAD or _PATH.fullmatch(self.url) is None:
             return b""
-        page = not self.url.startswith(b"/api/") and wants_page(accept.decode("latin-1"))
-        return b"" if page else self.url
+        self._wants_page = wants_page(accept.decode("latin-1"))
+        return b"" if self._wants_page and not self.url.startswith(b"/api/") else self.url
 
     def on_body(self, body: bytes) -> None:
         if not self._answered:
@@ -201,12 +197,6 @@ class Protocol(Posts):
             self.message_done()
         else:
             super().on_message_complete()
-
-    def client_address(self) -> str:
-        """Who asks: the peer, or whom a trusted proxy names."""
-        if self._proxies is None:
-            return self._address
-        return client_address({"client": self.client, "headers": self.headers}, self._proxies)
 
     def _wire(self, answer: Answer) -> tuple[object, bytes, bytes]:
         """(this second's default headers, what stands before the request's id, what stands after it)."""
