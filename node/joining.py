@@ -209,22 +209,22 @@ class Joiner:
                         break
                     await self._work(batch, held)
         except NodeError as error:
-            _fail(batch or self._batch(), error)
+            self._fail(batch, error)
         except TimeoutError:
-            _fail(batch, Unavailable.of(what="PostgreSQL", retry_after=1))
+            self._fail(batch, Unavailable.of(what="PostgreSQL", retry_after=1))
         except asyncio.CancelledError:
-            _fail(batch, Unavailable.of(what="reads", retry_after=1))
+            self._fail(batch, Unavailable.of(what="reads", retry_after=1))
             raise
         except Exception:
             _log.exception("a batch of reads failed")
-            _fail(batch, NodeError())
+            self._fail(batch, NodeError())
+
+    def _fail(self, batch: list[Ask], error: NodeError) -> None:
+        """Where nothing could be held for the first call yet, those who wait for it: they would wait for ever."""
+        for ask in batch or self._batch():
+            ask.fail(error)
 
 
 def _wake(waiting: asyncio.Future[None]) -> None:
     if not waiting.done():
         waiting.set_result(None)
-
-
-def _fail(batch: list[Ask], error: NodeError) -> None:
-    for ask in batch:
-        ask.fail(error)

@@ -22,12 +22,14 @@ class Valkey:
     """What copies ask of it, answered by the test."""
 
     def __init__(self) -> None:
-        self.good, self.asked = True, asyncio.Event()
+        self.good, self.broken, self.asked = True, False, asyncio.Event()
 
     async def still_kept(self, copies: Sequence[tuple[str, bytes]]) -> tuple[float, list[bool]]:
         started = time.monotonic()
         assert list(copies) == [(VIEW.handle, VIEW.entry)]
         self.asked.set()
+        if self.broken:
+            raise ValueError("nobody foresaw this")
         return started, [self.good] * len(copies)
 
 
@@ -110,3 +112,24 @@ async def test_nothing_is_kept_that_is_over_already(valkey: Valkey, told: Told) 
     off.put(TARGET, Answer(200, [], b"{}"), VIEW, time.monotonic())
     assert not copies.by_target
     assert not off.by_target
+
+
+async def test_what_cannot_be_read_again_gives_its_place_up(valkey: Valkey, told: Told) -> None:
+    copies = Copies(SECONDS, valkey.still_kept, told)
+    use(put(copies))
+    valkey.broken = True
+    await read_again(valkey)
+    await asyncio.sleep(0)
+    assert not copies.by_target
+    valkey.broken = False
+    copy = put(copies)
+    use(copy)
+    await read_again(valkey)
+    assert copies.by_target[TARGET] is copy
+    await copies.close()
+
+
+async def test_a_large_record_is_left_to_valkey(valkey: Valkey, told: Told) -> None:
+    copies = Copies(SECONDS, valkey.still_kept, told)
+    copies.put(TARGET, Answer(200, [], bytes(9000)), VIEW, time.monotonic())
+    assert not copies.by_target

@@ -8,6 +8,7 @@ request would cost each copy a miss, for at 40 requests a second the next one co
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,6 +22,9 @@ _TURN = 0.1  # of its life: so often is looked who is due; with the read itself 
 _IDLE = 4  # reads in a row without a request between them, and the copy is given up
 _MOST = 4096  # whatever is hot at more than 10 requests a second is among them
 _PORTION = 256  # of one MGET
+_LARGEST = 8 * 1024  # bytes of a body; kept are the answer, the entry and the wire: 4096 of them 100 MiB at the most
+
+_log = logging.getLogger(__name__)
 
 Count = Callable[[int, int, float, str], None]  # prefix_id, how many, seconds each, address
 StillKept = Callable[[Sequence[tuple[str, bytes]]], Awaitable[tuple[float, list[bool]]]]
@@ -55,7 +59,8 @@ class Copies:
         """Keep an answer that was made of what Valkey said, asked at `started`."""
         until = started + self.seconds
         known = self.by_target.get(target)
-        if until <= time.monotonic() or (known is None and len(self.by_target) >= _MOST):
+        full = known is None and len(self.by_target) >= _MOST
+        if until <= time.monotonic() or full or len(answer.body) > _LARGEST:
             return
         if known is not None:
             self._tell(known)
@@ -96,7 +101,11 @@ class Copies:
     async def _refresh(self, copies: list[Copy]) -> None:
         for first in range(0, len(copies), _PORTION):
             portion = copies[first : first + _PORTION]
-            started, good = await self._still_kept([(copy.view.handle, copy.view.entry) for copy in portion])
+            started, good = 0.0, [False] * len(portion)
+            try:
+                started, good = await self._still_kept([(copy.view.handle, copy.view.entry) for copy in portion])
+            except Exception:  # then they are dropped below: one that stayed would keep its place for ever
+                _log.exception("copies could not be read again")
             for copy, yes in zip(portion, good, strict=True):
                 if yes:
                     copy.until = started + self.seconds
