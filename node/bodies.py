@@ -17,7 +17,8 @@ from node.model import Kind, Prefix, PrefixStatus, Row, Status
 from node.records import Resolved, gone, iso, unpack
 from node.showing import Transform
 
-_MOST = 4096  # of about 2 KB
+_MOST = 4096  # of about 2 KB each
+_LONGEST = 16 * 1024  # bytes of a frame: what an enterprise puts into its lots does not fill the worker's memory
 _GAP = "\ue000gap\ue000"  # private use: stands where no record that is cut has it, for it is looked for
 
 
@@ -74,7 +75,9 @@ class Bodies:
 
     def _keep(self, key: tuple[object, ...], resolved: Resolved, own: dict[str, Any], body: bytes) -> None:
         frame = _cut(resolved, own)
-        if frame is None or frame.fill(resolved, own) != body:  # whatever the reason: such items go the long way
+        if frame is None or len(frame.text) > _LONGEST:
+            return
+        if frame.fill(resolved, own) != body:  # whatever the reason: such items go the long way
             return
         if len(self._frames) >= _MOST:
             self._frames.clear()
@@ -85,7 +88,8 @@ def _is_usual(resolved: Resolved) -> bool:
     """Nothing but its attributes tells the item from an ordinary one: no state, no other values, no interval."""
     row, lot = resolved.row, resolved.lot
     return (
-        row.status is Status.ACTIVE
+        resolved.level == "public"
+        and row.status is Status.ACTIVE
         and row.kind is Kind.ITEM
         and resolved.interval is None
         and resolved.prefix.status is PrefixStatus.ENABLED

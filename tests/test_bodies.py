@@ -92,3 +92,13 @@ def test_a_tombstone_is_no_record() -> None:
     view = Bodies().view(item_of("pear", 1, {}, None, status=Status.TOMBSTONE, reason="sold", content=b""))
     assert view.form is Form.GONE
     assert view.document()["reason"] == "sold"
+
+
+def test_what_is_long_or_for_its_owner_is_not_kept() -> None:
+    bodies, lot = Bodies(), lot_of("pear").changed(content=pack({"spec": "%" * 20_000}, []))
+    private = item_of("pear", 1, {"carton_id": "C1"}, lot_of("pear"))
+    private.level = "private"
+    for _ in range(2):
+        assert_same(bodies, item_of("pear", 1, {"carton_id": "C1"}, lot))
+        assert_same(bodies, private)
+    assert not bodies._frames
