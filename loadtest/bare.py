@@ -39,6 +39,7 @@ class Bare(asyncio.Protocol):
 async def _serve(port: int) -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Bare, "127.0.0.1", port)
+    print("listening", flush=True)  # who started it waits for this line
     await server.serve_forever()
 
 

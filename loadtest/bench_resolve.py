@@ -25,7 +25,7 @@ import httpx
 
 from loadtest import open_loop
 from loadtest.bench_bulk import Bench
-from loadtest.servers import _until, baseline, dev_node, started
+from loadtest.servers import _listens, _until, baseline, dev_node, started
 from loadtest.wrk import CONNECTIONS, Measured, pids_of, script, wrk
 from node.embedded_process import free_port
 
@@ -109,14 +109,7 @@ async def bare(ready: dict[str, Any], folder: Path, cores: set[int] | None) -> A
     command = [sys.executable, "-m", "loadtest.bare", str(port), str(folder / "answer")]
     log = folder / "bare.log"
     async with started(command, {}, log, cores) as process:
-
-        def listens() -> bool:
-            import socket
-
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", port)) == 0
-
-        await _until(listens, process, log)
+        await _until(lambda: _listens(port), process, log)
         yield port
 
 

@@ -14,7 +14,7 @@ import secrets
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,8 +22,16 @@ import asyncpg
 
 from node.embedded_process import Child, Programs, free_port, lock, place, run
 
-_MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20  # MiB
-_BUFFERS = min(max(_MEMORY // 16, 128), 2048)  # of 24 GiB 1.5: 5,000,000 items with their indexes fit
+
+def _memory() -> int:
+    """MiB of this machine, or of the container where it has less (cgroup v2)."""
+    found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with suppress(OSError, ValueError):  # no cgroup, or "max"
+        found = min(found, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return found >> 20
+
+
+_BUFFERS = min(max(_memory() // 16, 128), 2048)  # of 24 GiB 1.5: 5,000,000 items with their indexes fit
 _SETTINGS = {
     "max_connections": "100",
     "shared_buffers": f"{_BUFFERS}MB",

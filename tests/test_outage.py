@@ -14,7 +14,9 @@ import pytest
 
 from node import embedded, polling, scan_tokens
 from node.config import Settings
+from node.errors import Unavailable
 from node.migrate import migrate
+from node.runtime import reading
 from node.sealing import Sealer, create_secret_file
 
 
@@ -204,3 +206,11 @@ async def test_without_postgresql_later_scans_wait_and_first_ones_are_not_answer
         assert (await scan(claim("NEW"), cookie)).status_code == 200  # the same phone
         assert (await scan(claim("NEW"))).status_code == 200
         await counted("NEW", 2)
+
+
+@pytest.mark.parametrize("state", ["53100", "53200", "53300"])  # disk full, out of memory, too many connections
+async def test_what_the_server_has_too_little_of_is_no_fault_of_the_request(node: Any, state: str) -> None:
+    with pytest.raises(Unavailable) as refused:
+        async with reading(node) as conn:
+            await conn.fetch(f"DO $$ BEGIN RAISE EXCEPTION 'no more' USING ERRCODE = '{state}'; END $$")
+    assert refused.value.datum["retry_after"] > 0

@@ -151,7 +151,8 @@ def _write(path: Path, document: Any, mode: int = 0o644) -> None:
         scratch.unlink()
     try:
         scratch.touch(mode)
-        scratch.write_text(json.dumps(document, ensure_ascii=False), "utf-8")
+        # Half a surrogate out of a node's answer is written as JSON's own escape: the run ends with what it knows.
+        scratch.write_text(json.dumps(document, ensure_ascii=False), "utf-8", errors="backslashreplace")
     except OSError:
         with suppress(OSError):
             scratch.unlink()

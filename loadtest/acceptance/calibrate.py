@@ -109,9 +109,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="idnode-calibrate-") as scratch:
         file = Path(scratch) / "answer"
         file.write_bytes(_answer(record))
-        bare = subprocess.Popen([sys.executable, "-m", "loadtest.bare", str(port), str(file)])  # noqa: S603
+        command = [sys.executable, "-m", "loadtest.bare", str(port), str(file)]
+        bare = subprocess.Popen(command, stdout=subprocess.PIPE)  # noqa: S603
+        assert bare.stdout is not None
         try:
-            _listening(port)
+            if not bare.stdout.readline():
+                raise RuntimeError("the trivial responder did not start")
             done, spent, wrong = (_fast if kind == "fast" else _lean)(port, seconds)
         finally:
             bare.terminate()
@@ -120,17 +123,6 @@ def main() -> int:
              "client": kind, "requests": done, "cpu_seconds": round(spent, 3), "cores": os.cpu_count()}  # fmt: skip
     print(json.dumps(found))
     return 0
-
-
-def _listening(port: int) -> None:
-    import socket
-
-    for _ in range(600):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise RuntimeError("the trivial responder did not start")
 
 
 if __name__ == "__main__":
