@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
+import httpx
 from serve_env import serve_env
-from wire import get, wire
+from wire import PATIENCE, get, wire
 
 from node.embedded_process import free_port
 from node.http.scan_claims import IMAGE
@@ -37,3 +39,43 @@ async def test_a_kept_page_shows_each_change_at_once(settings: Any, serving: Any
         gone = await client.delete(f"/api/v1/handles/{handle}", headers=firm.headers | {"If-Match": '"1"'})
         assert gone.is_success
         assert (await there.ask(get(f"/{handle}", HTML))).status == 410
+
+
+async def test_a_kept_page_of_a_lot_is_never_older_than_its_recall(
+    settings: Any, serving: Any, client: Any, firm: Any
+) -> None:
+    """Changed by another worker than the one that shows it; that the page was kept is read from the metrics."""
+    lot, handle = f"{firm.prefix}/KEPT-LOT", f"{firm.prefix}/KEPT-2"
+    for route, body in (("lots", {"handle": lot}), ("handles", {"handle": handle, "lot": "KEPT-LOT"})):
+        made = await client.post(f"/api/v1/{route}", json=body, headers=firm.headers)
+        assert made.status_code == 201, made.text
+    port, metrics = free_port(0), free_port(0)
+    async with serving(serve_env(settings) | {"METRICS_PORT": str(metrics)}, port, 1), wire(port) as there:
+
+        async def show() -> str:
+            return (await there.ask(get(f"/{handle}", HTML))).body.decode()
+
+        await until_kept(show, metrics)
+        for action, recalled in (("recall", True), ("restore", False), ("recall", True)):
+            done = await client.post(f"/api/v1/lots/{lot}:{action}", json={"reason": "霉变"}, headers=firm.headers)
+            assert done.is_success, done.text
+            assert ("霉变" in await show()) == recalled
+        event = {"handle": lot, "eventTime": "2026-09-01T08:00:00+08:00", "bizStep": "storing"}
+        assert (await client.post("/api/v1/events", json=event, headers=firm.headers)).is_success
+        assert "入库" in await show()
+
+
+async def until_kept(show: Any, metrics: int) -> None:
+    """Ask until ten pages in a row went no ordinary way; what went that way is observed in resolve_seconds."""
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{metrics}", timeout=PATIENCE) as reader:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                before = _observed((await reader.get("/metrics")).text)
+                for _ in range(10):
+                    await show()
+                if _observed((await reader.get("/metrics")).text) == before:
+                    return
+
+
+def _observed(text: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith("resolve_seconds_count"))
