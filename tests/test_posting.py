@@ -5,28 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
-import httpx
 import pytest
 from serve_env import serve_env
-from wire import PATIENCE, Said, get, wire
+from wire import PATIENCE, Said, Serving, get, wire
 
 from node.embedded_process import free_port
 
 KINDS = ("Content-Type: application/json", "Content-Type: application/json; charset=utf-8")  # ours, FastAPI's
 
 
-@dataclass
-class Served:
+class Served(Serving):
     """A node of one worker, and an enterprise."""
-
-    port: int
-    metrics: int
-    firm: Any
-    url: str
 
     def post(self, body: bytes, *lines: str, kind: str = KINDS[0], key: str = "") -> bytes:
         head = (f"Authorization: Bearer {key or self.firm.key}", kind, f"Content-Length: {len(body)}", *lines)
@@ -35,11 +27,6 @@ class Served:
     def row(self, name: str, text: str = "a") -> bytes:
         value = {"index": 1, "type": "URL", "data": f"https://example.com/{text}"}
         return json.dumps({"handle": f"{self.firm.prefix}/{name}", "values": [value]}).encode()
-
-    async def metric(self, start: str) -> float:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.metrics}", timeout=PATIENCE) as client:
-            lines = (await client.get("/metrics")).text.splitlines()
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(start))
 
     async def rows(self, start: str) -> int:
         conn = await asyncpg.connect(self.url)

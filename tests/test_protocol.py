@@ -10,28 +10,20 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
-import httpx
 import pytest
 from serve_env import serve_env
-from wire import PATIENCE, Wire, get, wire
+from wire import PATIENCE, Serving, Wire, get, wire
 
 from node.embedded_process import free_port
 
 HTML = "Accept: text/html"
 
 
-@dataclass
-class Served:
+class Served(Serving):
     """A node with copies that outlive the module, and what it was given: a record, a tombstone, an unused prefix."""
-
-    port: int
-    metrics: int
-    firm: Any
-    url: str
 
     @property
     def record(self) -> str:
@@ -43,11 +35,6 @@ class Served:
         prefix = self.firm.prefix
         paths = [f"{prefix}/R-1", f"{prefix}%2FR-1", f"{prefix}/none", "88.999.99999/x", f"{prefix}/GONE"]
         return [f"/{p}" for p in paths] + [f"/api/handles/{p}" for p in paths]
-
-    async def metric(self, start: str) -> float:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.metrics}", timeout=PATIENCE) as client:
-            lines = (await client.get("/metrics")).text.splitlines()
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(start))
 
     async def heat(self, connection: Wire, target: str) -> None:
         """Ask until a copy answers; metrics are told once a second."""

@@ -6,9 +6,8 @@ import asyncio
 import re
 from typing import Any
 
-import httpx
 from serve_env import serve_env
-from wire import PATIENCE, get, wire
+from wire import PATIENCE, Serving, get, wire
 
 from node.embedded_process import free_port
 from node.http.scan_claims import IMAGE
@@ -55,7 +54,7 @@ async def test_a_kept_page_of_a_lot_is_never_older_than_its_recall(
         async def show() -> str:
             return (await there.ask(get(f"/{handle}", HTML))).body.decode()
 
-        await until_kept(show, metrics)
+        await until_kept(show, Serving(port, metrics, firm, settings.database_url))
         for action, recalled in (("recall", True), ("restore", False), ("recall", True)):
             done = await client.post(f"/api/v1/lots/{lot}:{action}", json={"reason": "霉变"}, headers=firm.headers)
             assert done.is_success, done.text
@@ -65,17 +64,12 @@ async def test_a_kept_page_of_a_lot_is_never_older_than_its_recall(
         assert "入库" in await show()
 
 
-async def until_kept(show: Any, metrics: int) -> None:
+async def until_kept(show: Any, there: Serving) -> None:
     """Ask until ten pages in a row went no ordinary way; what went that way is observed in resolve_seconds."""
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{metrics}", timeout=PATIENCE) as reader:
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                before = _observed((await reader.get("/metrics")).text)
-                for _ in range(10):
-                    await show()
-                if _observed((await reader.get("/metrics")).text) == before:
-                    return
-
-
-def _observed(text: str) -> str:
-    return next(line for line in text.splitlines() if line.startswith("resolve_seconds_count"))
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            before = await there.metric("resolve_seconds_count")
+            for _ in range(10):
+                await show()
+            if await there.metric("resolve_seconds_count") == before:
+                return

@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
+
+import httpx
 
 PATIENCE = 60  # s; a slow machine is not a fault
 
@@ -59,6 +62,22 @@ class Wire:
     async def rest(self) -> bytes:
         """What comes until the server closes."""
         return await asyncio.wait_for(self.reader.read(), PATIENCE)
+
+
+@dataclass
+class Serving:
+    """A node of one worker: its ports, an enterprise, the database's address."""
+
+    port: int
+    metrics: int
+    firm: Any
+    url: str
+
+    async def metric(self, start: str) -> float:
+        """The sum of the metrics that begin so."""
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.metrics}", timeout=PATIENCE) as client:
+            lines = (await client.get("/metrics")).text.splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(start))
 
 
 @asynccontextmanager
