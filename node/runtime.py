@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -133,10 +133,21 @@ def _valkey(settings: Settings, connected: Callable[[Any], Awaitable[None]] | No
     )
 
 
+async def cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended. Once is not enough: what is cancelled in the moment of its own time-out or of
+    its answer may lose that (seen of a probe of Valkey; asyncio.wait_for does before Python 3.12), and would run on."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        done, pending = await asyncio.wait(pending, timeout=1.0)
+        for task in done:
+            if not task.cancelled():
+                task.exception()  # looked at: it was said when it happened, if at all
+
+
 async def close_node(node: Node) -> None:
-    for task in node.tasks:
-        task.cancel()
-    await asyncio.gather(*node.tasks, return_exceptions=True)
+    await cancelled(node.tasks)
     await node.cache.close()
     if node.watcher is not None:
         node.watcher.terminate()

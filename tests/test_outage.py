@@ -16,7 +16,7 @@ from node import embedded, polling, scan_tokens
 from node.config import Settings
 from node.errors import Unavailable
 from node.migrate import migrate
-from node.runtime import reading
+from node.runtime import cancelled, reading
 from node.sealing import Sealer, create_secret_file
 
 
@@ -214,3 +214,23 @@ async def test_what_the_server_has_too_little_of_is_no_fault_of_the_request(node
         async with reading(node) as conn:
             await conn.fetch(f"DO $$ BEGIN RAISE EXCEPTION 'no more' USING ERRCODE = '{state}'; END $$")
     assert refused.value.datum["retry_after"] > 0
+
+
+async def test_a_task_that_loses_its_cancellation_is_cancelled_again() -> None:
+    lost, begun = [], asyncio.Event()
+
+    async def deaf() -> None:
+        while True:
+            begun.set()
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                if lost:
+                    raise
+                lost.append(1)
+
+    task = asyncio.create_task(deaf())
+    await begun.wait()
+    async with asyncio.timeout(30):
+        await cancelled([task])
+    assert (task.cancelled(), lost) == (True, [1])

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from node.http.answers import Answer
 from node.kept import View
+from node.runtime import cancelled
 
 _AGAIN = 0.6  # of its life: then a copy is read again
 _TURN = 0.1  # of its life: so often is looked who is due; with the read itself it is not 0.8 old
@@ -132,8 +133,7 @@ class Copies:
         self.by_target.clear()
         self._due.clear()
         if self._refreshing is not None:
-            self._refreshing.cancel()
-            await asyncio.wait([self._refreshing])
+            await cancelled([self._refreshing])
 
     def _drop(self, copy: Copy) -> None:
         self._tell(copy)
