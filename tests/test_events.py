@@ -203,6 +203,32 @@ async def test_races_of_the_same_ids(client: Any, goods: Any) -> None:
     assert sorted(i for i in found if i in outcomes) == sorted(ids)
 
 
+@pytest.mark.parametrize("kind", ["event", "step", "place", "disposition"])
+async def test_what_our_own_addresses_hold_is_text(client: Any, goods: Any, kind: str) -> None:
+    """Escaped NULs reach no database, and spoil nothing beside them."""
+    odd = f"http://127.0.0.1:8000/vocabulary/{kind}/%00"
+    member = {"event": "eventID", "step": "bizStep", "disposition": "disposition"}.get(kind)
+    extra = {member: odd} if member else {"readPoint": {"id": odd}}
+    bodies = [
+        event("ObjectEvent", epcList=[f"{goods.prefix}/I-1"], **more) for more in (extra, {"eventID": f"urn:x:{kind}"})
+    ]
+    answer = await post(client, goods, bodies)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["results"][1]["outcome"] == "created"
+
+
+async def test_no_event_stands_where_a_withdrawal_will(client: Any, goods: Any) -> None:
+    body = event("ObjectEvent", epcList=[f"{goods.prefix}/I-11"], eventID="urn:x:mine")
+    squatter = body | {"eventID": "http://127.0.0.1:8000/vocabulary/event/urn%3Ax%3Amine%20declaration"}
+    for sent in (squatter, body):
+        assert (await post(client, goods, sent)).status_code == 201
+    declared = body | {"errorDeclaration": {"declarationTime": "2026-09-16T08:00:00+08:00", "reason": "did_not_occur"}}
+    assert (await post(client, goods, declared)).status_code == 201
+    found = await listed(client, goods, "I-11")
+    assert "urn:x:mine" in {each["eventId"] for each in found["withdrawn"]}
+    assert "urn:x:mine" not in {each["eventId"] for each in found["events"]}
+
+
 async def test_an_error_declaration_withdraws(node: Node, client: Any, goods: Any) -> None:
     p = goods.prefix
     body = event("ObjectEvent", "2026-09-15T08:00:00", epcList=[f"{p}/I-8"], bizStep="shipping",
