@@ -29,6 +29,7 @@ from node import demo, embedded
 from node.config import Settings
 from node.embedded_process import EmbeddedError, free_port
 from node.migrate import migrate
+from node.runtime import cancelled
 from node.sealing import create_secret_file
 
 KILLS = int(os.environ.get("IMPORT_KILLS", "40"))
@@ -111,7 +112,11 @@ class Sender:
         turns = iter(waiting)
         url = f"http://127.0.0.1:{self.server.port}"
         async with httpx.AsyncClient(base_url=url, headers=self.headers, timeout=30) as client:
-            await asyncio.gather(*(self._some(client, turns) for _ in range(2)))
+            sends = [asyncio.create_task(self._some(client, turns)) for _ in range(2)]
+            try:
+                await asyncio.gather(*sends)
+            finally:  # the first that breaks ends the other too, while the client can still close its connection
+                await cancelled(sends)
 
     async def _some(self, client: httpx.AsyncClient, turns: Iterator[int]) -> None:
         for number in turns:
