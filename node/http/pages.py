@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import escape
 from starlette.responses import Response
 
 from node.application_forms import COUNTIES
@@ -17,6 +15,7 @@ from node.http.answers import Answer
 from node.http.assets import Assets
 from node.http.frames import HOLES, Asked, Frame, Frames, Kept, key_of
 from node.http.negotiation import CHINESE, Reader
+from node.http.templating import render
 from node.http.words import COUNTIES_EN
 from node.model import Event, Kind
 from node.records import Resolved
@@ -25,37 +24,10 @@ from node.scanning import NOT_COUNTED, ScanPage, Scans, add_trace, described, ev
 from node.shown_links import LinkOk, nobody
 from node.trades import Trades
 
-# What shows as nothing, or turns the text around it: two names that look the same would not be the same.
-_INVISIBLE = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
-    "\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
-)
 _POLICY = (
     "default-src 'none'; img-src 'self'{images}; style-src 'self'; form-action {forms}; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
-
-
-def visible(value: Any) -> Any:
-    """Invisible characters as `[U+200B]`; registered long ago or elsewhere, so what registration refuses is no answer
-    here. Our own markup and what is no text pass."""
-    if type(value) is not str or value.isascii():
-        return value
-    return _INVISIBLE.sub(lambda found: f"[U+{ord(found[0]):04X}]", value)
-
-
-_environment = Environment(
-    loader=PackageLoader("node.web"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    auto_reload=False,
-    finalize=visible,
-)
-_TEMPLATES = {
-    name: _environment.get_template(f"{name}.html") for name in ("scan", "scans", "problem", "home", "docs", "leaving")
-}  # compiled once
 
 
 class Look:
@@ -102,14 +74,13 @@ def page(
         "node": node.settings.node_name,
         "base": public.path,
         "asset": LOOK.assets.address,
-        **_tongue(reader),
         "lang": "zh-CN" if chinese else "en",
         "switch": f"?lang={'en' if chinese else 'zh'}",
         "keep": reader.query,
         "link": partial(address_of, node, query=reader.query),
         "trade": LOOK.trades.plain,
     }
-    text = _TEMPLATES[name].render({**shared, **values})
+    text = render(name, chinese, {**shared, **values})
     return Response(text, status, headers, "text/html; charset=utf-8")
 
 
@@ -180,30 +151,13 @@ def _rendered(node: Node, shown: ScanPage, reader: Reader) -> Response:
 def _scans(is_lot: bool, lang: str, scans: Scans) -> str:
     if scans.before is None:
         return ""
-    return _TEMPLATES["scans"].render(scans=scans, is_lot=is_lot, **_tongue(Reader(lang)))
+    return render("scans", lang == "zh", {"scans": scans, "is_lot": is_lot})
 
 
 def _claim(address: str) -> str:
     return f'<img class="claim" src="{escape(address)}" width="1" height="1" alt="">' if address else ""
 
 
-def _tongue(reader: Reader) -> dict[str, Any]:
-    """What a template needs to speak the reader's language: `t(zh, en)` and `zh`."""
-    if reader.lang == "zh":
-        return {"zh": True, "t": lambda zh, en: zh}
-    return {"zh": False, "t": lambda zh, en: en}
-
-
 def qr(node: Node, handle: str, query: dict[str, list[str]]) -> Response:
     """The QR code that `?qr=` asks for (node/http/qr.py)."""
     return qr_codes.response(node.settings, handle, qr_codes.read_drawing(query))
-
-
-def icon(path: str) -> Markup:
-    """A stroke icon; `path` is tested where it is read (node/trades.py)."""
-    return Markup(
-        '<svg class="icon" viewBox="0 0 24 24" width="24" height="24" aria-hidden="true"><path d="{}"/></svg>'
-    ).format(path)
-
-
-_environment.globals["icon"] = icon
