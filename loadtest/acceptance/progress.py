@@ -38,11 +38,11 @@ class Progress:
             f" · 错误 errors {errors} · 错答 wrong {tally.wrong_count}"
         )
 
-    def rows(self, done: int, total: int, seconds: float) -> None:
+    def count(self, what: str, done: int, total: int, seconds: float) -> None:
         """How an import stands."""
         rate = done / seconds if seconds else 0.0
         left = f"{(total - done) / rate:,.0f} s" if rate else "?"
-        self._line(f"{self._phase} · {done:,}/{total:,} 行 rows · {rate:,.0f}/s · 剩 left {left}")
+        self._line(f"{self._phase} · {done:,}/{total:,} {what} · {rate:,.0f}/s · 剩 left {left}")
 
     def end(self) -> None:
         """The last line stays."""

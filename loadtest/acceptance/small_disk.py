@@ -75,7 +75,9 @@ async def node_on_it(like: Generators) -> AsyncIterator[tuple[OwnNode, Generator
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         made = replace(like, url=node.url, firms=found, folder=folder, workers=1, users=None, pids=[])
-        await Morning(node.url, found, 0, folder, made.tally, like.start).run()
+        work = Morning(node.url, found, 0, folder, made.tally, like.start)
+        await work.run()
+        await work.close()
         yield node, made
 
 
