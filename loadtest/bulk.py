@@ -89,9 +89,7 @@ class Bench:
         async def put(number: int) -> int:
             body = await asyncio.to_thread(self.file(number).read_bytes)
             headers = {"Content-Type": "application/x-ndjson"}
-            reply = await self.client.put(
-                f"/api/v1/imports/{import_id}/chunks/{number}", content=body, headers=headers
-            )
+            reply = await self.client.put(f"/api/v1/imports/{import_id}/chunks/{number}", content=body, headers=headers)
             if reply.status_code != 200 or reply.json()["created"] != reply.json()["rows"]:
                 raise RuntimeError(reply.text[:500])
             return int(reply.json()["rows"])

@@ -16,7 +16,7 @@ from operator import attrgetter
 from typing import Any
 
 from handle_codec.columns import RowBatch
-from handle_codec.twin import decode_rows, sort_rows
+from handle_codec.twin import decode_rows, lots_named, sort_rows
 from node import catalogue
 from node.errors import DuplicateInBatch, NodeError
 from node.model import Identity, Kind, Prefix, Row
@@ -29,7 +29,6 @@ from node.store import handles, prefixes
 from node.store import imports as store
 from node.store.handles import NewRow
 
-_LOT = re.compile(rb'"lot"\s*:\s*"([^"\\]{1,300})"')
 _PREFIX = re.compile(rb'"handle"\s*:\s*"([0-9.]{8,64})/')
 _PART = 1000  # slow rows stored at a time: what is done with them between two answers of PostgreSQL takes 5 ms
 _TOO_LONG = b"a line over 1 MiB"  # no JSON, so that its row is refused
@@ -134,7 +133,7 @@ async def _planned(node: Node, body: bytes, template: str) -> tuple[Prefix, int,
     if first is None:
         return None
     text = first[1].decode()
-    texts = await asyncio.to_thread(lambda: set(_LOT.findall(body)))
+    texts = set(await asyncio.to_thread(lots_named, body))
     named = {name.decode("utf-8", "replace").removeprefix(f"{text}/") for name in texts}
     async with reading(node) as conn:
         prefix = await prefixes.fetch(conn, text)

@@ -154,7 +154,7 @@ async def put_chunk(
             if own["committed_at"] is not None:
                 raise ImportClosed.of(id=import_id)
             if chunk is None:
-                return {"chunk": number, "rows": given.count, "state": "kept", "errors": []}
+                return {"chunk": number, "rows": sheets.row_count(given.body), "state": "kept", "errors": []}
             result = await stored(node, doing.conn, identity, own, chunk)
             if not own["check_only"]:
                 doing.grown += chunk.prefixes()
