@@ -26,7 +26,7 @@ import uvloop
 
 from loadtest import loop_hold
 from loadtest.batch_route import rate_of_batches
-from loadtest.bulk import IN_FLIGHT, Bench, Side
+from loadtest.bulk import COPY_IN_FLIGHT, IN_FLIGHT, Bench, Side
 from loadtest.observing import memory as memory_of_node
 from loadtest.seasons import Season
 from loadtest.servers import dev_node
@@ -76,7 +76,7 @@ async def bloat(bench: Bench) -> tuple[float, float]:
                 raise RuntimeError(answer.text[:500])
             created += answer.json()["created"]
 
-    await asyncio.gather(*(sender() for _ in range(bench.in_flight)))
+    await asyncio.gather(*(sender() for _ in range(IN_FLIGHT)))
     size = await conn.fetchval("SELECT pg_relation_size('handle')")
     await conn.close()
     return (size - held) / created, clean
@@ -109,15 +109,15 @@ async def side(name: str, folder: Path, rows: int, in_flight: int, *, wants_more
     """One side on a node of its own; what else was asked of that node."""
     os.sync()  # what the side before left to be written is not this one's to wait for
     async with dev_node() as ready:
-        bench = Bench(ready, folder, rows, in_flight)
+        bench = Bench(ready, folder, rows)
         await bench.prepare()
         found: dict[str, Any] = {}
         if name == "import":
-            taken = await bench.send()
+            taken = await bench.send(in_flight)
             found["peak_mib"] = memory_of_node(httpx.URL(ready["url"]).port or 0, "VmHWM")
             found |= await more(bench) if wants_more else {}
         else:
-            taken = await bench.copy()
+            taken = await bench.copy(in_flight)
         await bench.client.aclose()
     cpu = ", ".join(f"{part} {1e6 * seconds / rows:.2f}" for part, seconds in taken.cpu.items())
     drift = f"last fifth to first {taken.drift():.2f}"
@@ -152,14 +152,14 @@ def summary(rows: int, sides: dict[str, list[Side]]) -> dict[str, Any]:
     return found
 
 
-async def measure(rows: int, rounds: int, in_flight: int, *, ratio_only: bool) -> dict[str, Any]:
+async def measure(rows: int, rounds: int, in_flight: dict[str, int], *, ratio_only: bool) -> dict[str, Any]:
     sides: dict[str, list[Side]] = {"import": [], "copy": []}
     rest: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="idnode-bulk-") as scratch:
         for number in range(rounds):
             for name in ("import", "copy") if number % 2 == 0 else ("copy", "import"):
                 wants_more = number == 0 and not ratio_only
-                taken, found = await side(name, Path(scratch), rows, in_flight, wants_more=wants_more)
+                taken, found = await side(name, Path(scratch), rows, in_flight[name], wants_more=wants_more)
                 sides[name].append(taken)
                 rest = {key: max(value, found.get(key, value)) for key, value in {**found, **rest}.items()}
     found = summary(rows, sides) | rest
@@ -173,10 +173,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--in-flight", type=int, default=IN_FLIGHT, help="chunks at a time, of both sides")
+    parser.add_argument("--in-flight", type=int, default=IN_FLIGHT, help="chunks of the import at a time")
+    parser.add_argument("--copy-in-flight", type=int, default=COPY_IN_FLIGHT, help="chunks of COPY at a time")
     parser.add_argument("--ratio-only", action="store_true", help="the two sides and no more")
     given = parser.parse_args()
-    found = uvloop.run(measure(given.rows, given.rounds, given.in_flight, ratio_only=given.ratio_only))
+    in_flight = {"import": given.in_flight, "copy": given.copy_in_flight}
+    found = uvloop.run(measure(given.rows, given.rounds, in_flight, ratio_only=given.ratio_only))
     for name, value in found.items():
         print(f"{name:42} {value:,.2f}" if isinstance(value, float) else f"{name:42} {value:,}")
     report = Path("reports/bench-bulk.json")

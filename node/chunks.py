@@ -94,8 +94,8 @@ async def read_chunk(node: Node, body: bytes, template: str) -> Chunk:
     if planned is None:
         return await slow_chunk(body)
     prefix, template_id, compiled, lots = planned
-    attributes = {suffix: unpack(row.content)[0] for suffix, row in lots.items()}
-    plan = plan_of(compiled, prefix, attributes, without_lot=not lots)
+    values = {content: unpack(content)[0] for content in {row.content for row in lots.values()}}
+    plan = plan_of(compiled, prefix, {s: values[row.content] for s, row in lots.items()}, without_lot=not lots)
 
     def decode() -> Sure:
         batch = decode_rows(plan, body)
@@ -109,9 +109,8 @@ async def read_chunk(node: Node, body: bytes, template: str) -> Chunk:
     rows, places = [_TOO_LONG if row.raw is None else row.raw for row in unsure], [row.row for row in unsure]
     unsure.clear()  # 50,000 tuples for the collector to look at
     slow, refused, numbers = await _read(rows, places)
-    if await asyncio.to_thread(
-        _meet, sure, slow
-    ):  # the earlier of two rows with one handle wins: for that both have to go the same way
+    # The earlier of two rows with one handle wins: for that both have to go the same way.
+    if bool(slow.drafts) and await asyncio.to_thread(_meet, sure, slow):
         return await slow_chunk(body)
     return Chunk(body, sure.batch.row_count, sure, slow, refused, numbers)
 
@@ -170,7 +169,8 @@ async def store_chunk(node: Node, conn: Connection, identity: Identity, chunk: C
             for outcome in outcomes:
                 outcome.row = chunk.numbers[outcome.row]
                 result.add(outcome)
-    await asyncio.to_thread(result.lines.sort, key=attrgetter("row"))
+    if result.lines:
+        await asyncio.to_thread(result.lines.sort, key=attrgetter("row"))
     return result
 
 

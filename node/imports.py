@@ -136,9 +136,12 @@ async def put_chunk(
             names = await asyncio.to_thread(sheets.templates_in, body)
         templates = [(await catalogue.by_name(node, name, conn))[1].template for name in names]
     fields = {f.code: f for template in reversed(templates) for f in template.fields}
-    digest = (await asyncio.to_thread(hashlib.sha256, body)).digest()
+
+    def read() -> tuple[bytes, sheets.Given]:
+        return hashlib.sha256(body).digest(), sheets.rows_of(body, form, found, fields, MAX_CHUNK_ROWS)
+
     async with slots(node).one():
-        given = await asyncio.to_thread(sheets.rows_of, body, form, found, fields, MAX_CHUNK_ROWS)
+        digest, given = await asyncio.to_thread(read)
         aside = found["atomic"] and not found["check_only"]
         keep = await asyncio.to_thread(gzip.compress, given.body, 1) if aside else None
         chunk = None if keep else await read_chunk(node, given.body, found["template"])
