@@ -17,10 +17,12 @@ from typing import Any
 
 import asyncpg
 import httpx
+import orjson
 
 from handle_codec.rows import COPY_HEADER, COPY_TRAILER
 from handle_codec.twin import copy_rows, decode_rows, sort_rows
 from loadtest import observing
+from loadtest.client import _answer, request
 from loadtest.seasons import Season
 from node.model import Prefix, PrefixStatus
 from node.row_plans import plan_of
@@ -89,15 +91,26 @@ class Bench:
         answer = await self.client.post("/api/v1/imports", json={"name": "bench"})
         import_id = answer.json()["id"]
 
-        async def put(number: int) -> int:
-            body = await asyncio.to_thread(self.file(number).read_bytes)
-            headers = {"Content-Type": "application/x-ndjson"}
-            reply = await self.client.put(f"/api/v1/imports/{import_id}/chunks/{number}", content=body, headers=headers)
-            if reply.status_code != 200 or reply.json()["created"] != reply.json()["rows"]:
-                raise RuntimeError(reply.text[:500])
-            return int(reply.json()["rows"])
+        url = httpx.URL(self.ready["url"])
+        ends = [await asyncio.open_connection(url.host, url.port) for _ in range(in_flight)]
 
-        side = await self._timed([put] * in_flight)
+        def sender(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Callable[[int], Awaitable[int]]:
+            async def put(number: int) -> int:
+                body = await asyncio.to_thread(self.file(number).read_bytes)
+                path, size = f"/api/v1/imports/{import_id}/chunks/{number}", str(len(body))
+                headers = {**self.headers, "Content-Type": "application/x-ndjson", "Content-Length": size}
+                writer.writelines((request("PUT", path, headers=headers), body))
+                status, reply = await _answer(reader)
+                counts = orjson.loads(reply)
+                if status != 200 or counts["created"] != counts["rows"]:
+                    raise RuntimeError(reply[:500].decode())
+                return int(counts["rows"])
+
+            return put
+
+        side = await self._timed([sender(*end) for end in ends])
+        for _, writer in ends:
+            writer.close()
         closed = await self.client.post(
             f"/api/v1/imports/{import_id}:commit", json={"chunks": self.chunks, "rows": self.rows}
         )
