@@ -26,7 +26,7 @@ import uvloop
 
 from loadtest import loop_hold
 from loadtest.batch_route import rate_of_batches
-from loadtest.bulk import COPY_IN_FLIGHT, IN_FLIGHT, Bench, Side
+from loadtest.bulk import COPY_IN_FLIGHT, IN_FLIGHT, Bench, Side, write_season
 from loadtest.observing import memory as memory_of_node
 from loadtest.seasons import Season
 from loadtest.servers import dev_node
@@ -34,6 +34,7 @@ from loadtest.servers import dev_node
 BATCH_RATIO = 8  # wanted (issue 4): how many times the baseline's batch route
 COPY_RATIO = 0.7  # wanted of plain COPY's rate
 DRIFT_RATIO = 0.9  # wanted: the last fifth to the first, of what it is for COPY
+FIRST_PREFIX = "88.999.1001"  # of an empty node
 _SMALL = 5_000  # rows of a chunk where bloat is measured
 
 
@@ -109,6 +110,7 @@ async def side(name: str, folder: Path, rows: int, in_flight: int, *, wants_more
     """One side on a node of its own; what else was asked of that node."""
     os.sync()  # what the side before left to be written is not this one's to wait for
     async with dev_node() as ready:
+        assert ready["prefix"] == FIRST_PREFIX, ready["prefix"]
         bench = Bench(ready, folder, rows)
         await bench.prepare()
         found: dict[str, Any] = {}
@@ -156,6 +158,8 @@ async def measure(rows: int, rounds: int, in_flight: dict[str, int], *, ratio_on
     sides: dict[str, list[Side]] = {"import": [], "copy": []}
     rest: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="idnode-bulk-") as scratch:
+        # Before any node runs: one that waits for its rows meets autovacuum at another time than the others.
+        write_season(Season(FIRST_PREFIX, rows), Path(scratch))
         for number in range(rounds):
             for name in ("import", "copy") if number % 2 == 0 else ("copy", "import"):
                 wants_more = number == 0 and not ratio_only
