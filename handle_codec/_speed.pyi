@@ -7,6 +7,8 @@ from handle_codec.pure import hash64 as hash64
 from handle_codec.pure import is_prefix as is_prefix
 from handle_codec.pure import is_reserved as is_reserved
 from handle_codec.pure import is_serial as is_serial
+from handle_codec.pure import line_count as line_count
+from handle_codec.pure import lots_named as lots_named
 from handle_codec.pure import mint_lines as mint_lines
 from handle_codec.pure import normalise as normalise
 from handle_codec.pure import normalise_batch as normalise_batch

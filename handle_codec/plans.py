@@ -36,7 +36,7 @@ class FieldPlan:
     words: tuple[str, ...] = ()
     automaton: bytes = b""
 
-    @property
+    @cached_property
     def makes_sense(self) -> bool:
         states, rest = divmod(len(self.automaton), 256)
         fits = not rest and states != 1 and max(self.automaton, default=-1) < states

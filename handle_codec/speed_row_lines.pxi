@@ -60,6 +60,7 @@ cdef bint read_line(const uint8_t* base, const uint8_t* s, Py_ssize_t at, Py_ssi
     row.handle.s = row.lot.s = row.template.s = s
     row.handle.size = row.lot.size = row.template.size = 0
     row.seen = row.count = 0
+    row.ranks = 0
     at = skip(s, at, end)
     if at >= end or s[at] != c'{':
         return False
@@ -74,8 +75,11 @@ cdef bint read_line(const uint8_t* base, const uint8_t* s, Py_ssize_t at, Py_ssi
             return False
 
 
-cdef const Slot* slot_of(const Reading* row, uint32_t rank) noexcept nogil:
+cdef inline const Slot* slot_of(const Reading* row, uint32_t rank) noexcept nogil:
+    """A plan has many checks, a row few slots: most of them are not there, which one bit says."""
     cdef int i
+    if not row.ranks >> (rank & 63) & 1:
+        return NULL
     for i in range(row.count):
         if row.slots[i].rank == rank:
             return &row.slots[i]
@@ -93,11 +97,9 @@ cdef Text inside(const uint8_t* s, const Slot* slot) noexcept nogil:
 cdef bint keeps(
     const uint8_t* base, const uint8_t* s, const CheckRow* check, const Slot* first, const Slot* second
 ) noexcept nogil:
-    """Whether a row with these slots (NULL: absent) is sure by this bound or pair, as pure.rows has it."""
+    """Whether a row with these slots (`second` NULL: absent) is sure by this bound or pair, as pure.rows has it."""
     cdef Text a, b
     cdef Py_ssize_t tail
-    if first == NULL:
-        return True
     a = inside(s, first)
     if check.kind == CHECK_BOUND:
         if second != NULL:
@@ -122,12 +124,14 @@ cdef bint suits(const uint8_t* base, const uint8_t* s, const LotRow* lot, const 
     """Whether the row has what its lot leaves to it, within the lot's bounds."""
     cdef const uint32_t* needs = <const uint32_t*>(base + lot.needs)
     cdef const CheckRow* checks = <const CheckRow*>(base + lot.checks)
+    cdef const Slot* first
     cdef uint32_t i
     for i in range(lot.need_count):
         if slot_of(row, needs[i]) == NULL:
             return False
     for i in range(lot.check_count):
-        if not keeps(base, s, &checks[i], slot_of(row, checks[i].first), slot_of(row, checks[i].second)):
+        first = slot_of(row, checks[i].first)
+        if first != NULL and not keeps(base, s, &checks[i], first, slot_of(row, checks[i].second)):
             return False
     return True
 

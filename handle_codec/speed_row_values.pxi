@@ -36,6 +36,14 @@ cdef struct Slot:
     uint32_t at
     uint32_t size
 
+cdef extern from *:
+    """
+    #define IDNODE_ONES 0x0101010101010101ULL
+    #define IDNODE_HIGHS 0x8080808080808080ULL
+    """
+    const uint64_t ONES "IDNODE_ONES"
+    const uint64_t HIGHS "IDNODE_HIGHS"
+
 cdef uint8_t[256] IN_STRING  # 0: an ASCII character that may stand in a text; 1: not in a string; 2: look closer
 cdef double[7] TENS = [1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6]
 
@@ -49,8 +57,32 @@ def _fill_string_classes():
 _fill_string_classes()
 
 
+cdef inline uint64_t eight(const uint8_t* s) noexcept nogil:
+    cdef uint64_t found
+    memcpy(&found, s, 8)
+    return found
+
+
+cdef inline uint64_t has(uint64_t eight_, uint64_t byte) noexcept nogil:
+    """Not 0 in the high bits where one of eight bytes is `byte`; which one it does not say."""
+    eight_ ^= byte * ONES
+    return (eight_ - ONES) & ~eight_
+
+
+cdef inline bint ends_string(uint64_t eight_) noexcept nogil:
+    """Whether one of eight bytes is a quote, a backslash or below a blank: no string goes on behind it."""
+    return ((eight_ - 0x20 * ONES & ~eight_) | has(eight_, c'"') | has(eight_, c'\\')) & HIGHS != 0
+
+
+cdef inline bint is_wide(uint64_t eight_) noexcept nogil:
+    """Whether one of eight bytes is 0x7F or above."""
+    return (eight_ | has(eight_, 0x7F)) & HIGHS != 0
+
+
 cdef inline Py_ssize_t string_end(const uint8_t* s, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
     """The closing quote of the string without escapes whose content begins at `at`; -1: there is none."""
+    while end - at >= 8 and not ends_string(eight(s + at)):
+        at += 8
     while at < end and IN_STRING[s[at]] != 1:
         at += 1
     return at if at < end and s[at] == c'"' else -1
@@ -97,8 +129,16 @@ cdef Py_ssize_t text_end(
 ) noexcept nogil:
     """As string_end, for a text that is stored; its characters are counted, and whether a blank may be among them."""
     cdef Py_ssize_t count = 0, wide
+    cdef uint64_t some
     cdef uint8_t kind
     blank[0] = False
+    while end - at >= 8:
+        some = eight(s + at)
+        if ends_string(some) or is_wide(some):
+            break
+        blank[0] |= has(some, c' ') & HIGHS != 0
+        at += 8
+        count += 8
     while at < end:
         kind = IN_STRING[s[at]]
         if kind == 0:

@@ -45,6 +45,7 @@ cdef struct Reading:  # one row, and what the last one was like
     Text template
     int seen
     int count
+    uint64_t ranks  # bit r mod 64 is set where a slot has rank r
     Slot[MOST_SLOTS] slots
     uint32_t[MOST_SLOTS] guesses  # the ranks of the last row's attributes, in its order
     Text last_lot
@@ -142,6 +143,7 @@ cdef inline bint insert_slot(Reading* row, const Slot* slot) noexcept nogil:
         # What was moved is lost, and the row with it: it is not sure.
         return False
     row.slots[at] = slot[0]
+    row.ranks |= <uint64_t>1 << (slot.rank & 63)
     row.count += 1
     return True
 

@@ -17,6 +17,8 @@ __all__ = [
     "is_prefix",
     "is_reserved",
     "is_serial",
+    "line_count",
+    "lots_named",
     "mint_lines",
     "normalise",
     "normalise_batch",

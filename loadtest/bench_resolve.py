@@ -24,7 +24,7 @@ import asyncpg
 import httpx
 
 from loadtest import open_loop
-from loadtest.bench_bulk import Bench
+from loadtest.bulk import Bench
 from loadtest.servers import _listens, _until, baseline, dev_node, started
 from loadtest.wrk import CONNECTIONS, Measured, pids_of, script, wrk
 from node.embedded_process import free_port

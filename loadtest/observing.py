@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -51,6 +53,25 @@ def memory_of(folder: Path, line: str = "VmHWM") -> float:
     with suppress(OSError):
         return next((int(t.split()[1]) / 1024 for t in (folder / "status").read_text().splitlines() if line in t), 0.0)
     return 0.0
+
+
+def cpu_of(folder: Path, *, children: bool = False) -> float:
+    """Seconds of processor time of one process, where wanted with those of its children that have ended."""
+    with suppress(OSError):
+        fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, fields[11 : 15 if children else 13])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
+def used(port: int, database_url: str) -> dict[str, float]:
+    """Seconds of processor time so far of the node, of the embedded PostgreSQL behind it, and of this process."""
+    wanted, postgres = f"port={urlsplit(database_url).port}".encode(), 0.0
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if wanted in (folder / "cmdline").read_bytes().split(b"\0"):
+                children = (folder / "task" / folder.name / "children").read_text().split()
+                postgres = cpu_of(folder, children=True) + sum(cpu_of(Path("/proc") / child) for child in children)
+    return {"node": sum(map(cpu_of, processes(port))), "PostgreSQL": postgres, "client": time.process_time()}
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from operator import attrgetter
 from typing import Any
 
 from handle_codec.columns import RowBatch
-from handle_codec.twin import decode_rows, sort_rows
+from handle_codec.twin import decode_rows, lots_named, sort_rows
 from node import catalogue
 from node.errors import DuplicateInBatch, NodeError
 from node.model import Identity, Kind, Prefix, Row
@@ -29,7 +29,6 @@ from node.store import handles, prefixes
 from node.store import imports as store
 from node.store.handles import NewRow
 
-_LOT = re.compile(rb'"lot"\s*:\s*"([^"\\]{1,300})"')
 _PREFIX = re.compile(rb'"handle"\s*:\s*"([0-9.]{8,64})/')
 _PART = 1000  # slow rows stored at a time: what is done with them between two answers of PostgreSQL takes 5 ms
 _TOO_LONG = b"a line over 1 MiB"  # no JSON, so that its row is refused
@@ -95,8 +94,8 @@ async def read_chunk(node: Node, body: bytes, template: str) -> Chunk:
     if planned is None:
         return await slow_chunk(body)
     prefix, template_id, compiled, lots = planned
-    attributes = {suffix: unpack(row.content)[0] for suffix, row in lots.items()}
-    plan = plan_of(compiled, prefix, attributes, without_lot=not lots)
+    values = {content: unpack(content)[0] for content in {row.content for row in lots.values()}}
+    plan = plan_of(compiled, prefix, {s: values[row.content] for s, row in lots.items()}, without_lot=not lots)
 
     def decode() -> Sure:
         batch = decode_rows(plan, body)
@@ -110,9 +109,8 @@ async def read_chunk(node: Node, body: bytes, template: str) -> Chunk:
     rows, places = [_TOO_LONG if row.raw is None else row.raw for row in unsure], [row.row for row in unsure]
     unsure.clear()  # 50,000 tuples for the collector to look at
     slow, refused, numbers = await _read(rows, places)
-    if await asyncio.to_thread(
-        _meet, sure, slow
-    ):  # the earlier of two rows with one handle wins: for that both have to go the same way
+    # The earlier of two rows with one handle wins: for that both have to go the same way.
+    if bool(slow.drafts) and await asyncio.to_thread(_meet, sure, slow):
         return await slow_chunk(body)
     return Chunk(body, sure.batch.row_count, sure, slow, refused, numbers)
 
@@ -134,7 +132,7 @@ async def _planned(node: Node, body: bytes, template: str) -> tuple[Prefix, int,
     if first is None:
         return None
     text = first[1].decode()
-    texts = await asyncio.to_thread(lambda: set(_LOT.findall(body)))
+    texts = set(await asyncio.to_thread(lots_named, body))
     named = {name.decode("utf-8", "replace").removeprefix(f"{text}/") for name in texts}
     async with reading(node) as conn:
         prefix = await prefixes.fetch(conn, text)
@@ -171,7 +169,8 @@ async def store_chunk(node: Node, conn: Connection, identity: Identity, chunk: C
             for outcome in outcomes:
                 outcome.row = chunk.numbers[outcome.row]
                 result.add(outcome)
-    await asyncio.to_thread(result.lines.sort, key=attrgetter("row"))
+    if result.lines:
+        await asyncio.to_thread(result.lines.sort, key=attrgetter("row"))
     return result
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import date, timedelta
+from functools import lru_cache
 from typing import Any
 
 import handle_codec
@@ -44,14 +46,30 @@ def plan_of(
     if without_lot:
         taken[""] = {}
     template = compiled.template if compiled else None
+    asked: dict[int, LotPlan] = {}  # by the lot's values: those of a season are often one object
+    for suffix, attributes in taken.items():
+        if id(attributes) not in asked:
+            asked[id(attributes)] = _lot_plan(template, suffix, attributes)
     return RowPlan(
         prefix.prefix,
         prefix.home,
         prefix.spread,
         frozenset((*names, template.name)) if template else frozenset(),
-        tuple(map(_field_plan, template.fields)) if template else (),
-        tuple(_lot_plan(template, suffix, attributes) for suffix, attributes in taken.items()),
+        _field_plans(compiled) if compiled else (),
+        tuple(
+            replace(asked[id(own)], suffix=suffix, named=_is_named(template, suffix)) for suffix, own in taken.items()
+        ),
     )
+
+
+@lru_cache(maxsize=256)
+def _field_plans(compiled: Compiled) -> tuple[FieldPlan, ...]:
+    return tuple(map(_field_plan, compiled.template.fields))
+
+
+def _is_named(template: Template | None, suffix: str) -> bool:
+    """Whether rows have to name their template: those without a lot."""
+    return template is not None and not suffix
 
 
 def _field_plan(field: Field) -> FieldPlan:
@@ -88,7 +106,7 @@ def _lot_plan(template: Template | None, suffix: str, lot: Mapping[str, Any]) ->
         elif not isinstance(rule, WaivedWhen | RequiredWhen):
             never |= {name.partition(".")[0] for name in rule.reads()}
     pairs += [Pair(code, code) for code in sorted(never)]
-    return LotPlan(suffix, not suffix, frozenset(needs), tuple(bounds), tuple(pairs))
+    return LotPlan(suffix, _is_named(template, suffix), frozenset(needs), tuple(bounds), tuple(pairs))
 
 
 def _needs(template: Template, lot: Mapping[str, Any]) -> tuple[set[str], set[str]]:

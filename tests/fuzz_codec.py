@@ -171,6 +171,7 @@ def rows(data: bytes) -> None:
                 doubles,
                 twin.copy_rows(batch, order, 5, 6, 7),
                 (batch.row_count, batch.line_count),
+                (twin.line_count(data), twin.lots_named(data)),
             )
         )
     assert found[0] == found[1], data

@@ -33,6 +33,9 @@ data = text.map(lambda t: t.encode("utf-8", "surrogatepass")) | st.binary(max_si
 lines = st.lists(data, max_size=6).map(b"\n".join)
 _row = st.sampled_from([USUAL, USUAL.replace(b"C-1", b"C-2"), USUAL.replace(b"5.50", b"7"), b"{}"]) | data
 rows = st.lists(_row, max_size=6).map(b"\n".join)
+_lots = st.sampled_from(
+    [b'"lot"', b":", b" ", b"\r", b'"', b"\n", b'"lot":"A"', b'{"lot": "B"}\n', b"x" * 299, b"\\", USUAL]
+)
 home, spread = st.integers(-1, 1024), st.sampled_from([0, 1, 2, 3, 16, 1024, 2048])
 mask, letter = st.binary(min_size=16, max_size=16), st.sampled_from([ord("V"), ord("E")])
 _last = 32**8
@@ -46,6 +49,8 @@ INPUTS: dict[str, tuple[Any, ...]] = {
     "is_prefix": (text,),
     "is_reserved": (st.just("88.999.1"), text),
     "is_serial": (text,),
+    "line_count": (rows,),
+    "lots_named": (st.lists(_lots, max_size=12).map(b"".join) | rows,),
     "mint_lines": (st.just(UPDATE_INTO), mask, letter, st.integers(-1, 9) | st.integers(_last - 9, _last + 1), st.integers(-1, 9)),
     "normalise": (text, HOSTS),
     "normalise_batch": (lines, HOSTS),

@@ -214,3 +214,36 @@ def test_twins_are_equal_and_what_is_sure_is_what_the_slow_way_says(industry: st
     for _, line, shard, suffix, lot, content in sure(batch):
         assert slow_way(lines[line], compiled, lots) == (suffix, lot, content)
         assert shard == pure.shard_of(suffix, PREFIX.home, PREFIX.spread)
+
+
+def test_fields_whose_bits_are_the_same_are_told_apart(codec: Any) -> None:
+    """A row's fields are found by a word of 64 bits; the 1st and the 65th share one."""
+    fields = tuple(FieldPlan(f"f{n:02d}", "text", most=9) for n in range(70))
+    lots = (LotPlan("", named=True), LotPlan("N", needs=frozenset({"f64"})), LotPlan("B", bounds=(Bound("f64", "m"),)))
+    plan = RowPlan("88.999.1001", 7, 16, frozenset(), fields, lots)
+
+    def lines(lot: str, code: str) -> bytes:
+        return b'{"handle":"88.999.1001/C","lot":"%s","attributes":{"%s":"a"}}' % (lot.encode(), code.encode())
+
+    found = [
+        len(codec.decode_rows(plan, lines(*case))) for case in (("N", "f00"), ("N", "f64"), ("B", "f00"), ("B", "f64"))
+    ]
+    assert found == [0, 1, 1, 0]
+
+
+@needs_compiled
+@pytest.mark.parametrize(
+    "odd", [b"\x00", b"\x1f", b'"', b"\\", b"\\n", b"\x7f", b"\x80", "é".encode(), "\u3000".encode(), b" "]
+)
+def test_texts_are_read_alike_wherever_something_odd_stands(odd: bytes) -> None:
+    """Texts are read by eights: each place within two of them, and behind them."""
+    plan = replace(
+        PLAN, fields=(FieldPlan("b", "text", most=18), FieldPlan("a", "number"), FieldPlan("d", "day", most=10))
+    )
+    plan = replace(plan, lots=(LotPlan("L-1"),))
+    for place in range(19):
+        text = b"abcdefghijklmnopqrs"[:place] + odd + b"tuvwxyzABCDEFGHIJKL"[place:]
+        for size in range(len(odd), len(text) + 1):
+            for name in (b'"b":"%s"' % text[:size], b'"%s":"b"' % text[:size]):
+                line = b'{"handle":"88.999.1001/C","lot":"L-1","attributes":{%s}}' % name
+                assert sure(compiled_twin.decode_rows(plan, line)) == sure(pure.decode_rows(plan, line)), line

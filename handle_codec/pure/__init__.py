@@ -9,6 +9,7 @@ from handle_codec.pure.ff1 import fold_serial, is_serial, mint_lines, open_lines
 from handle_codec.pure.gs1 import gtin14, parse_digital_link, parse_elements
 from handle_codec.pure.handles import is_prefix, is_reserved, normalise, parse, parse_issued
 from handle_codec.pure.row_copy import copy_rows, sort_rows
+from handle_codec.pure.row_lots import line_count, lots_named
 from handle_codec.pure.rows import decode_rows
 from handle_codec.pure.shards import hash64, shard_of, shards_of
 
@@ -21,6 +22,8 @@ __all__ = [
     "is_prefix",
     "is_reserved",
     "is_serial",
+    "line_count",
+    "lots_named",
     "mint_lines",
     "normalise",
     "normalise_batch",

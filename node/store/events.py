@@ -26,8 +26,8 @@ _INSERT_DOCUMENTS = """
 """
 _DOCUMENTS = """
     SELECT d.event_id, d.declaration, d.digest, d.content, d.recorded_at, d.event_time
-      FROM unnest($2::smallint[], $3::text[]) AS n (shard, event_id)
-      JOIN event_document AS d ON d.shard = n.shard AND d.registrant_id = $1 AND d.event_id = n.event_id
+      FROM unnest($1::smallint[], $2::integer[], $3::text[]) AS n (shard, registrant_id, event_id)
+      JOIN event_document AS d ON d.shard = n.shard AND d.registrant_id = n.registrant_id AND d.event_id = n.event_id
 """
 _INSERT = """
     INSERT INTO event (shard, prefix_id, suffix, event_id, event_type, action, biz_step, disposition,
@@ -122,7 +122,7 @@ async def documents(
     conn: ReadConnection, registrant_id: int, shards: Sequence[int], event_ids: Sequence[str]
 ) -> dict[tuple[str, bool], Any]:
     """Documents by (event_id, whether it is a declaration): digest, content, recorded_at, event_time."""
-    records = await conn.fetch(_DOCUMENTS, registrant_id, shards, event_ids)
+    records = await conn.fetch(_DOCUMENTS, shards, [registrant_id] * len(event_ids), event_ids)
     return {(record["event_id"], record["declaration"]): record for record in records}
 
 

@@ -27,10 +27,11 @@ _ROW = (
 
 _SELECT_ONE = f"SELECT {_ROW} FROM handle h WHERE h.shard = $1 AND h.prefix_id = $2 AND h.suffix = $3"
 
+# The prefix with each wish: were it `= $1`, all of the prefix would be a way to begin, good while it has few rows.
 _SELECT_MANY = f"""
     SELECT {_ROW}
-      FROM unnest($2::smallint[], $3::text[]) AS wanted (shard, suffix)
-      JOIN handle h ON h.shard = wanted.shard AND h.prefix_id = $1 AND h.suffix = wanted.suffix
+      FROM unnest($1::integer[], $2::smallint[], $3::text[]) AS wanted (prefix_id, shard, suffix)
+      JOIN handle h ON h.shard = wanted.shard AND h.prefix_id = wanted.prefix_id AND h.suffix = wanted.suffix
 """
 
 # Of any prefixes: which row belongs to which wish is said by its number.
@@ -137,7 +138,8 @@ async def fetch_many(
     conn: ReadConnection, prefix_id: int, shards: Sequence[int], suffixes: Sequence[str]
 ) -> dict[str, Row]:
     """The rows that exist, by suffix; `shards` goes with `suffixes`."""
-    return {r["suffix"]: _row(r) for r in await conn.fetch(_SELECT_MANY, prefix_id, shards, suffixes)}
+    prefix_ids = [prefix_id] * len(suffixes)
+    return {r["suffix"]: _row(r) for r in await conn.fetch(_SELECT_MANY, prefix_ids, shards, suffixes)}
 
 
 async def fetch_each(
