@@ -4,11 +4,10 @@ omission)."""
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections import deque
 from collections.abc import Callable
-
-_TICK = 0.001
 
 
 class _Connection(asyncio.Protocol):
@@ -39,12 +38,16 @@ class _Connection(asyncio.Protocol):
 
 async def latencies(port: int, paths: Callable[[], str], rate: float, seconds: float, most: int = 256) -> list[float]:
     """Seconds from when each was due to its whole answer, sorted. `most` connections at the most; who finds none free
-    waits, and its waiting counts."""
+    waits, and its waiting counts.
+
+    Wants a core of its own: it asks the clock in each turn of the loop. A timer of 1 ms sent ten at once at 10,000 a
+    second, which nobody's requests do; nor are requests made, or garbage collected, while it counts."""
     loop = asyncio.get_running_loop()
     free: deque[_Connection] = deque()
     waiting: deque[float] = deque()
     taken: list[float] = []
     total, finished = int(rate * seconds), asyncio.Event()
+    requests = iter([f"GET {paths()} HTTP/1.1\r\nHost: bench\r\n\r\n".encode() for _ in range(total)])
 
     def done(connection: _Connection) -> None:
         taken.append(time.perf_counter() - connection.due)
@@ -56,11 +59,31 @@ async def latencies(port: int, paths: Callable[[], str], rate: float, seconds: f
             free.append(connection)
 
     def start(connection: _Connection, due: float) -> None:
-        connection.send(f"GET {paths()} HTTP/1.1\r\nHost: bench\r\n\r\n".encode(), due)
+        connection.send(next(requests), due)
 
     for _ in range(most):
         free.append((await loop.create_connection(lambda: _Connection(done), "127.0.0.1", port))[1])
     everyone = list(free)
+    gc.disable()
+    try:
+        await _sent(start, free, waiting, rate, total)
+        async with asyncio.timeout(30):
+            await finished.wait()
+    finally:
+        gc.enable()
+        for connection in everyone:
+            connection.transport.close()
+    return sorted(taken)
+
+
+async def _sent(
+    start: Callable[[_Connection, float], None],
+    free: deque[_Connection],
+    waiting: deque[float],
+    rate: float,
+    total: int,
+) -> None:
+    """Start each when it is due."""
     begin, sent = time.perf_counter(), 0
     while sent < total:
         due_by_now = min(total, int((time.perf_counter() - begin) * rate))
@@ -71,9 +94,4 @@ async def latencies(port: int, paths: Callable[[], str], rate: float, seconds: f
             else:
                 waiting.append(due)
         sent = due_by_now
-        await asyncio.sleep(_TICK)
-    async with asyncio.timeout(30):
-        await finished.wait()
-    for connection in everyone:
-        connection.transport.close()
-    return sorted(taken)
+        await asyncio.sleep(0)

@@ -85,23 +85,32 @@ Hold = Callable[[], AbstractAsyncContextManager[Any]]
 
 _CROWD = 16  # so many are worth a further call: smaller ones wait for the one in flight, which costs them less
 _CALLS = 32  # in a row with what is held; then others that wait for it have their turn
-_QUIET = 2  # turns of the event loop without anybody new, and a call begins
+_QUIET = 2  # turns of the event loop that bring nothing, and a call begins
 _LINGER = 0.003  # s for which it is held without anything to ask: those just answered may be asking again
 
 
 class Joiner:
     """`flights` calls of `work` at a time with up to `size` asks; beyond `queue` waiting ones Unavailable.
 
-    A call waits for more while more arrives, `patience` s at the most: who comes alone does not wait.
+    A call waits for more while the worker is busy, `patience` s at the most: who comes alone does not wait. `busy`: a
+    number that grows with whatever the worker answers.
     What `hold` gives, a connection, is given to one call after the other while there is more to ask: taking it from its
     pool costs as much as reading two handles.
     """
 
     def __init__(
-        self, work: Work, *, flights: int, size: int, queue: int, patience: float = 0.0, hold: Hold = nullcontext
+        self,
+        work: Work,
+        *,
+        flights: int,
+        size: int,
+        queue: int,
+        patience: float = 0.0,
+        hold: Hold = nullcontext,
+        busy: Callable[[], int] = int,
     ) -> None:
         self._work, self._flights, self._size, self._queue = work, flights, size, queue
-        self._patience, self._hold = patience, hold
+        self._patience, self._hold, self._busy = patience, hold, busy
         self._pending: dict[str, Ask] = {}
         self._flying: set[asyncio.Task[None]] = set()
         self._scheduled = False
@@ -172,13 +181,15 @@ class Joiner:
         return self._loop.time() if self._loop else 0.0
 
     async def _gathered(self) -> None:
-        """Wait while each turn or two of the event loop brings somebody new, for `patience` s at the most: a busy
-        worker's calls become large, an idle one's begin at once."""
-        quiet, known, until = 0, len(self._pending), self._now() + self._patience
-        while quiet < _QUIET and known < self._size and self._now() < until:
+        """Wait while each turn or two of the event loop brings anything, for `patience` s at the most: a busy worker's
+        calls become large, an idle one's begin at once. What is answered from memory meanwhile counts too: beside four
+        such answers for each read, turns without a read are not the end of a crowd."""
+        quiet, known, until = 0, len(self._pending) + self._busy(), self._now() + self._patience
+        while quiet < _QUIET and len(self._pending) < self._size and self._now() < until:
             await asyncio.sleep(0)
-            quiet = quiet + 1 if len(self._pending) == known else 0
-            known = len(self._pending)
+            seen = len(self._pending) + self._busy()
+            quiet = quiet + 1 if seen == known else 0
+            known = seen
 
     async def _lingered(self, *, hold: bool) -> list[Ask]:
         """What is asked shortly after; nothing where nothing is held, or another flight waits for it already."""

@@ -11,7 +11,7 @@ import asyncio
 import secrets
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from node.bodies import Bodies
@@ -51,14 +51,18 @@ class Reads:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        queue = node.settings.read_queue
-        self._cached = Joiner(self._from_cache, flights=_CACHE_FLIGHTS, size=_SIZE, queue=queue, patience=_PATIENCE)
-        hold = partial(reading, node)
-        self._stored = Joiner(
-            self._from_store, flights=_STORE_FLIGHTS, size=_SIZE, queue=queue, patience=_PATIENCE, hold=hold
+        self.answered: Callable[[], int] = int  # how many requests the worker has answered; told by who counts them
+        joiner = partial(
+            Joiner,
+            size=_SIZE,
+            queue=node.settings.read_queue,
+            patience=_PATIENCE,
+            busy=lambda: self.answered(),
         )
+        self._cached = joiner(self._from_cache, flights=_CACHE_FLIGHTS)
+        self._stored = joiner(self._from_store, flights=_STORE_FLIGHTS, hold=partial(reading, node))
         # Apart: who is read for the first time, as most are, waits for no lease of others.
-        self._admitting = Joiner(self._admit, flights=1, size=_SIZE, queue=queue, patience=_PATIENCE)
+        self._admitting = joiner(self._admit, flights=1)
         self._lots, self._bodies = KnownLots(node.fence), Bodies()
         self._missed, self._absent = Doorkeeper(20), Doorkeeper(13)
         self._second, self._negatives = 0, 0
@@ -92,18 +96,26 @@ class Reads:
         """The finished public view of what was read."""
         return self._bodies.view(resolved)
 
-    async def still_kept(self, copies: Sequence[tuple[str, bytes]]) -> tuple[float, list[bool]]:
-        """(when it was asked, monotonic s; for each handle whether Valkey still has this entry, and it is good)."""
+    async def still_kept(self, copies: Sequence[tuple[str, bytes, int]]) -> tuple[float, int, list[bool]]:
+        """(when it was asked, monotonic s; the fence's turn; for each handle whether Valkey still has this entry, and
+        it is good). What was good in a turn is good as long as the turn lasts: only a new one brings moved dependents.
+        """
         fence, started = self._node.fence, time.monotonic()
         answer = None
         if fence.fresh() and fence.enabled:
-            answer = await self._node.cache.get(fence.epoch, [handle for handle, _ in copies], [])
+            answer = await self._node.cache.get(fence.epoch, [copy[0] for copy in copies], [])
+        turn = fence.turn
         if answer is None:
-            return started, [False] * len(copies)
-        return started, [
-            found == entry and (kept := opened(entry)) is not None and is_good(kept, fence, None)
-            for found, (_, entry) in zip(answer[0], copies, strict=True)
-        ]
+            return started, turn, [False] * len(copies)
+        return (
+            started,
+            turn,
+            [
+                found == entry
+                and (judged == turn or ((kept := opened(entry)) is not None and is_good(kept, fence, None)))
+                for found, (_, entry, judged) in zip(answer[0], copies, strict=True)
+            ],
+        )
 
     async def kept(self, prefix: Prefix, suffix: str) -> View | None:
         """What Valkey keeps of a handle that exists, as far as this worker knows it to be good."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import asyncpg
+import hiredis
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -126,9 +127,18 @@ async def _nothing_to_reset(connection: Any) -> None:
     advisory locks are the transaction's, nothing listens; and a transaction ends with its block."""
 
 
+class _Packed:
+    """Commands packed by hiredis in C: an MGET of 256 takes 30 us of redis-py's 350."""
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        name, *rest = args
+        words = name.encode().split() if isinstance(name, str) else name.split()  # CLIENT SETINFO, SCRIPT LOAD
+        return [hiredis.pack_command((*words, *rest))]
+
+
 def _valkey(settings: Settings, connected: Callable[[Any], Awaitable[None]] | None) -> redis.Redis:
     # redis-py's own defaults wait 5 s and try again: up to 10 s for each GET on a black-holed server.
-    return redis.Redis.from_url(
+    client = redis.Redis.from_url(
         settings.redis_url,
         socket_timeout=settings.cache_timeout,
         socket_connect_timeout=settings.cache_timeout,
@@ -136,6 +146,9 @@ def _valkey(settings: Settings, connected: Callable[[Any], Awaitable[None]] | No
         max_connections=64,
         redis_connect_func=connected,
     )
+    pool = client.connection_pool
+    pool.connection_class = type("Packed", (_Packed, pool.connection_class), {})  # TCP, TLS or a Unix socket
+    return client
 
 
 async def cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:

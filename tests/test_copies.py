@@ -23,14 +23,17 @@ class Valkey:
 
     def __init__(self) -> None:
         self.good, self.broken, self.asked = True, False, asyncio.Event()
+        self.judged: list[int] = []  # the turn that each copy was last found good in
 
-    async def still_kept(self, copies: Sequence[tuple[str, bytes]]) -> tuple[float, list[bool]]:
+    async def still_kept(self, copies: Sequence[tuple[str, bytes, int]]) -> tuple[float, int, list[bool]]:
         started = time.monotonic()
-        assert list(copies) == [(VIEW.handle, VIEW.entry)]
+        [(handle, entry, turn)] = copies
+        assert (handle, entry) == (VIEW.handle, VIEW.entry)
+        self.judged.append(turn)
         self.asked.set()
         if self.broken:
             raise ValueError("nobody foresaw this")
-        return started, [self.good] * len(copies)
+        return started, 7, [self.good] * len(copies)
 
 
 class Told:
@@ -75,6 +78,7 @@ async def test_what_is_asked_for_lives_on_and_what_is_not_is_given_up(valkey: Va
         await read_again(valkey)
     assert copies.by_target[TARGET] is copy
     assert copy.until > first
+    assert valkey.judged == [-1, 7, 7, 7]  # in full at first, then as of the fence's turn
     async with asyncio.timeout(30):
         while copies.by_target:
             await asyncio.sleep(0)

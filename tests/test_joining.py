@@ -81,3 +81,26 @@ async def test_more_than_a_call_takes_are_all_answered() -> None:
         await asyncio.gather(*(ask(joiner, str(n)) for n in range(1000)))
     assert sum(store.calls) == 1000
     assert max(store.calls) <= 64
+
+
+async def test_a_call_waits_while_others_are_answered_from_memory() -> None:
+    store, answered = Store([]), 0
+    joiner = Joiner(store.read, flights=2, size=64, queue=1000, patience=30.0, hold=store.hold, busy=lambda: answered)
+    asked = [ask(joiner, "first")]
+    for n in range(20):  # a read in each fourth turn, an answer from memory in the others
+        for _ in range(3):
+            answered += 1
+            await asyncio.sleep(0)
+        asked.append(ask(joiner, str(n)))
+        await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        await asyncio.gather(*asked)
+    assert store.calls == [21]
+
+
+async def test_who_comes_alone_does_not_wait_for_the_patience_of_a_crowd() -> None:
+    store = Store([])
+    joiner = Joiner(store.read, flights=2, size=64, queue=1000, patience=3600.0, hold=store.hold)
+    async with asyncio.timeout(30):
+        await ask(joiner, "alone")
+    assert store.calls == [1]

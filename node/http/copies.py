@@ -28,7 +28,8 @@ _LARGEST = 8 * 1024  # bytes of a body; kept are the answer, the entry and the w
 _log = logging.getLogger(__name__)
 
 Count = Callable[[int, int, float, str], None]  # prefix_id, how many, seconds each, address
-StillKept = Callable[[Sequence[tuple[str, bytes]]], Awaitable[tuple[float, list[bool]]]]
+# (handle, entry, turn of the fence in which it was found good) each -> (started, turn, which still are)
+StillKept = Callable[[Sequence[tuple[str, bytes, int]]], Awaitable[tuple[float, int, list[bool]]]]
 
 
 @dataclass(slots=True)
@@ -42,6 +43,7 @@ class Copy:
     uses: dict[str, int] = field(default_factory=dict)  # since they were last told, by the address of who asked
     took: float = 0.0  # s, all of these
     idle: int = 0
+    turn: int = -1  # of the fence, in which it was last found good
     wire: tuple[object, bytes, bytes] | None = None  # as on the wire around the request's id, and of which second
 
 
@@ -102,14 +104,15 @@ class Copies:
     async def _refresh(self, copies: list[Copy]) -> None:
         for first in range(0, len(copies), _PORTION):
             portion = copies[first : first + _PORTION]
-            started, good = 0.0, [False] * len(portion)
+            started, turn, good = 0.0, -1, [False] * len(portion)
             try:
-                started, good = await self._still_kept([(copy.view.handle, copy.view.entry) for copy in portion])
+                wanted = [(copy.view.handle, copy.view.entry, copy.turn) for copy in portion]
+                started, turn, good = await self._still_kept(wanted)
             except Exception:  # then they are dropped below: one that stayed would keep its place for ever
                 _log.exception("copies could not be read again")
             for copy, yes in zip(portion, good, strict=True):
                 if yes:
-                    copy.until = started + self.seconds
+                    copy.until, copy.turn = started + self.seconds, turn
                     self._due.append((started + self.seconds * _AGAIN, copy))
                 else:
                     self._drop(copy)

@@ -67,6 +67,7 @@ class Protocol(Posts):
         self._kept: dict[bytes, Copy] = self._door.copies.by_target if self._door else {}
         self._keep_alive = float(self.timeout_keep_alive)
         if self._door:
+            self._door.state = self.server_state
             settings = self._door.settings
             self.header_seconds, self.body_seconds = settings.header_seconds, settings.body_seconds
             self._proxies = settings if settings.trusted_proxies else None

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.server import ServerState
 
 from node import catalogue, metrics, suspicions
 from node.config import Settings
@@ -72,10 +73,12 @@ class FrontDoor:
         self._app = app
         self.copies = Copies(settings.copies, self._still_kept, self._count_copies)
         self.settings = settings  # for the protocol class
+        self.state: ServerState | None = None  # uvicorn's, from the protocol class: it counts what was answered
 
     def open(self, node: Node) -> None:
         """From here on it may be asked; called by the lifespan."""
         self.node = node
+        reads_of(node).answered = lambda: self.state.total_requests if self.state else 0
         node.tally.tellers.append(self.copies.tell)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -156,7 +159,7 @@ class FrontDoor:
         self._count(begun.handle, refused, "pg", begun.begin, begun.address)
         return answer
 
-    async def _still_kept(self, copies: Sequence[tuple[str, bytes]]) -> tuple[float, list[bool]]:
+    async def _still_kept(self, copies: Sequence[tuple[str, bytes, int]]) -> tuple[float, int, list[bool]]:
         return await reads_of(self.node).still_kept(copies)
 
     def _count_copies(self, prefix_id: int, hits: int, seconds_each: float, address: str) -> None:
