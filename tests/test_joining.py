@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -96,6 +97,24 @@ async def test_a_call_waits_while_others_are_answered_from_memory() -> None:
     async with asyncio.timeout(30):
         await asyncio.gather(*asked)
     assert store.calls == [21]
+
+
+@pytest.mark.parametrize(("each", "calls"), [(2, [5]), (11, [1])])
+async def test_a_crowd_is_waited_for_where_it_shows_in_a_quarter_of_the_time(
+    each: int, calls: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, answered, store = 0.0, 0, Store([])
+    monkeypatch.setattr("node.joining.time", SimpleNamespace(monotonic=lambda: now))
+    joiner = Joiner(store.read, flights=1, size=5, queue=1000, patience=32.0, hold=store.hold, busy=lambda: answered)
+    asked = [ask(joiner, "first")]
+    for turn in range(1, 40):  # a second each; another read in each second or eleventh, an answer from memory in all
+        await asyncio.sleep(0)
+        now, answered = now + 1, answered + 1
+        if turn % each == 0 and len(asked) < 5:
+            asked.append(ask(joiner, str(turn)))
+    async with asyncio.timeout(30):
+        await asyncio.gather(*asked)
+    assert store.calls[:1] == calls
 
 
 async def test_who_comes_alone_does_not_wait_for_the_patience_of_a_crowd() -> None:
