@@ -58,7 +58,7 @@ async def close(node: Node, identity: Identity, import_id: str, chunks: int, row
             raise ImportRefused.of(reason=f"{rows} rows sent, {totals['rows']} arrived", reason_zh="行数不符")
         await store.commit(doing.conn, import_id)
 
-    async with slots(node).one():
+    async with slots(node).working.turn(identity.registrant_id):
         await change(node, work)
     return await state(node, identity, import_id)
 

@@ -319,6 +319,16 @@ class TooManyAttempts(NodeError):
     zh, en = "尝试过多，请在 {retry_after} 秒后再试", "Too many attempts; try again in {retry_after} s"
 
 
+class TooManyRequests(NodeError):
+    """One enterprise has too many heavy requests waiting; datum: what, limit, retry_after in seconds."""
+
+    code, response_code, kind = "too_many_requests", 3, "too_many"
+    zh, en = (
+        "本企业已有 {limit} 个同类请求（{what}）在排队，请在 {retry_after} 秒后重试",
+        "{limit} requests of yours ({what}) are waiting already; try again in {retry_after} s",
+    )
+
+
 class Unavailable(NodeError):
     """A store is away; datum: what, retry_after in seconds. The outcome of a write may be unknown: ask again."""
 

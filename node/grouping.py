@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from node import access
+from node import access, metrics
 from node.drafts import Draft, draft_of
-from node.errors import NodeError, Unavailable
+from node.errors import NodeError, TooManyRequests, Unavailable
 from node.model import Identity
 from node.outcomes import Outcome, ReadRows, tally
 from node.registration import Insert, store_rows
@@ -30,6 +31,8 @@ _PATIENCE = 0.05  # s; a group that takes longer (a lock, a slow disk) holds nob
 _TURNS = 3  # turns of the event loop that bring no more callers before a group is put together: some 50 us
 _MOST = 256  # rows of a group: its transaction stays under some 20 ms
 _QUEUE = 2048  # callers that wait; beyond, 503
+_OWN = 1024  # of one enterprise; beyond, 429
+_OWNERS = 10_000  # keys whose enterprise is remembered
 _log = logging.getLogger(__name__)
 
 
@@ -47,6 +50,7 @@ class Single:
     refusal: NodeError | None
     handle: str  # "" where it cannot be read
     tell: Tell | None  # None: was told
+    owner: int = 0  # whose turn it takes: of the enterprise whose good key this was before, 0 for all others
 
     def answer(self, what: Outcome | NodeError) -> None:
         """Tell the caller, once; what is wrong on its side stays there."""
@@ -65,6 +69,10 @@ class Groups:
         self._node = node
         self._waiting: list[Single] = []
         self._flying: dict[asyncio.Task[None], float] = {}  # since when, in the loop's time
+        self._counts: Counter[int] = Counter()  # of those that wait, by whose turn they take
+        # Whose a key was when it last proved good. It chooses whose turn a caller waits for, and permits nothing: who
+        # makes keys up shares one turn with all new ones.
+        self.owners: dict[str, int] = {}
         self._held: set[str] = set()  # handles of groups under way: the next caller waits for what becomes of them
         self._gathering = False
         self._loop = asyncio.get_running_loop()
@@ -80,13 +88,18 @@ class Groups:
         key_id = access.key_id_in(token)
         if len(self._waiting) >= _QUEUE:
             raise Unavailable.of(what="registrations", retry_after=1)
+        owner = self.owners.get(key_id, 0)
+        if self._counts[owner] >= _OWN:
+            metrics.refused_turns_total.labels("registrations", "own").inc()
+            raise TooManyRequests.of(what="registrations", limit=_OWN, retry_after=1)
         try:
             draft = draft_of(body)
         except NodeError as error:
-            single = Single(token, key_id, address, None, error, "", tell)
+            single = Single(token, key_id, address, None, error, "", tell, owner)
         else:
-            single = Single(token, key_id, address, draft, None, draft.handle, tell)
+            single = Single(token, key_id, address, draft, None, draft.handle, tell, owner)
         self._waiting.append(single)
+        self._counts[owner] += 1
         self._gather()
 
     def _gather(self) -> None:
@@ -124,7 +137,7 @@ class Groups:
     def _take(self) -> list[Single]:
         group: list[Single] = []
         left: list[Single] = []
-        for single in self._waiting:
+        for single in self._waiting if len(self._waiting) <= _MOST else _in_turns(self._waiting):
             if len(group) < _MOST and single.handle not in self._held:
                 group.append(single)
                 if single.handle:
@@ -132,7 +145,15 @@ class Groups:
             else:
                 left.append(single)
         self._waiting = left
+        self._counts.subtract(single.owner for single in group)
+        self._counts = +self._counts
         return group
+
+    def remember(self, key_id: str, owner: int) -> None:
+        """A key proved good."""
+        if key_id not in self.owners and len(self.owners) >= _OWNERS:
+            del self.owners[next(iter(self.owners))]
+        self.owners[key_id] = owner
 
     def _landed(self, task: asyncio.Task[None]) -> None:
         del self._flying[task]
@@ -172,6 +193,16 @@ class Groups:
             tally([answer for answer in answers if isinstance(answer, Outcome)])
             for single, answer in zip(group, answers, strict=True):
                 single.answer(answer)
+
+
+def _in_turns(waiting: Sequence[Single]) -> list[Single]:
+    """The first of each enterprise, then the second of each, and so on; those of one in the order of their coming."""
+    places: Counter[int] = Counter()
+    ranks = []
+    for single in waiting:
+        ranks.append(places[single.owner])
+        places[single.owner] += 1
+    return [waiting[n] for n in sorted(range(len(waiting)), key=ranks.__getitem__)]
 
 
 def _settle(done: asyncio.Future[Outcome], what: Outcome | NodeError) -> None:
@@ -223,6 +254,7 @@ def _judged(
                 identity = access.holder(node, single.token, single.address, keys.get(single.key_id))
                 access.require_scope(identity, "register")
                 good[single.token, single.address] = identity
+                groups_of(node).remember(single.key_id, identity.registrant_id or 0)
         except NodeError as error:
             answers[n] = error
             continue

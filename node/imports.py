@@ -11,7 +11,7 @@ import gzip
 import hashlib
 import secrets
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -30,6 +30,7 @@ from node.model import Identity
 from node.outcomes import Result, turns
 from node.runtime import Connection, Node, reading
 from node.store import imports as store
+from node.turns import Turns
 from node.writing import Change, Claim, change
 
 MAX_CHUNK_ROWS = 50_000
@@ -57,20 +58,19 @@ _new_import = msgspec.json.Decoder(NewImport)
 
 @dataclass(slots=True)
 class Slots:
-    """How many chunks a worker has in hand: half of its connections at work, as many waiting, then 503. Half of those
+    """How many chunks a worker has in hand: half of its connections at work, in turns of the enterprises. Half of those
     at work are being stored: the others are read meanwhile, and more in PostgreSQL at once only get in each other's way
     (with four it took 6.1 us a row, with two 5.4 to 5.6)."""
 
-    working: asyncio.Semaphore
+    working: Turns
     storing: asyncio.Semaphore
     limit: int
-    waiting: int = 0
     streams: int = 0
 
     @contextmanager
     def stream(self) -> Iterator[None]:
         """One import without end: each holds up to three chunks in memory, so there are not more of them than chunks
-        that wait."""
+        of one enterprise that wait."""
         if self.streams >= self.limit:
             raise Unavailable.of(what="imports", retry_after=5)
         self.streams += 1
@@ -79,26 +79,12 @@ class Slots:
         finally:
             self.streams -= 1
 
-    @asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
-        if self.waiting >= self.limit:
-            raise Unavailable.of(what="imports", retry_after=1)
-        self.waiting += 1
-        try:
-            await self.working.acquire()
-        finally:
-            self.waiting -= 1
-        try:
-            yield
-        finally:
-            self.working.release()
-
 
 def slots(node: Node) -> Slots:
     """The worker's own, made with the first chunk."""
     if node.import_slots is None:
         count = max(1, node.settings.pool_size // 2)
-        node.import_slots = Slots(asyncio.Semaphore(count), asyncio.Semaphore(max(1, count // 2)), count * 2)
+        node.import_slots = Slots(Turns("chunks", count, 2 * count), asyncio.Semaphore(max(1, count // 2)), 2 * count)
     found: Slots = node.import_slots
     return found
 
@@ -143,7 +129,7 @@ async def put_chunk(
     def read() -> tuple[bytes, sheets.Given]:
         return hashlib.sha256(body).digest(), sheets.rows_of(body, form, found, fields, MAX_CHUNK_ROWS)
 
-    async with slots(node).one():
+    async with slots(node).working.turn(identity.registrant_id):
         digest, given = await asyncio.to_thread(read)
         aside = found["atomic"] and not found["check_only"]
         keep = await asyncio.to_thread(gzip.compress, given.body, 1) if aside else None

@@ -23,6 +23,7 @@ outbox_oldest_seconds = Gauge(
 pool_wait_seconds = Histogram("pool_wait_seconds", "Wait for a PostgreSQL connection", buckets=_MILLISECONDS)
 webhook_deliveries_total = Counter("webhook_deliveries_total", "Tries to deliver a webhook message", ["outcome"])
 host_checks_total = Counter("host_checks_total", "Checks of proofs of hosts", ["outcome"])
+refused_turns_total = Counter("refused_turns_total", "Requests sent away where too many waited", ["work", "of"])
 scan_claims_total = Counter("scan_claims_total", "Claims of scans by what became of them", ["outcome"])
 settlements_lost_total = Counter("settlements_lost_total", "Settlements of counts that could not be applied")
 

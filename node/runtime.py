@@ -71,6 +71,7 @@ class Node:
 
     settings: Settings
     pool: asyncpg.Pool
+    transactions: asyncio.Semaphore  # so many connections at the most: a quarter is left to those who only read
     cache: Cache
     sealer: Sealer
     fence: Fence
@@ -85,6 +86,7 @@ class Node:
     template_names: dict[str, Any] = field(default_factory=dict)
     used_keys: set[str] = field(default_factory=set)  # API keys seen since housekeeping last wrote them down
     import_slots: Any = None  # chunks in hand; made by the first one
+    batch_turns: Any = None  # enterprises' turns at batches; made by the first one
     groups: Any = None  # single registrations on their way; made by the first one
     settled: list[int] = field(default_factory=list)  # outbox messages that need no relay any more
     proved_hosts: dict[int, tuple[float, frozenset[str]]] = field(default_factory=dict)  # by registrant; node.hosts
@@ -119,7 +121,8 @@ async def open_node(settings: Settings) -> Node:
         )
     except _AWAY as error:
         raise Unavailable.of(what="PostgreSQL", retry_after=2) from error
-    return Node(settings, pool, Cache(_valkey, settings), sealer, Fence(settings.fence_lease), places=places)
+    at_once = asyncio.Semaphore(max(1, settings.pool_size - max(1, settings.pool_size // 4)))
+    return Node(settings, pool, at_once, Cache(_valkey, settings), sealer, Fence(settings.fence_lease), places=places)
 
 
 async def _nothing_to_reset(connection: Any) -> None:
@@ -191,6 +194,20 @@ async def _acquire(node: Node) -> AsyncIterator[Any]:
 
 
 @asynccontextmanager
+async def _writing(node: Node) -> AsyncIterator[None]:
+    """A place among the transactions; Unavailable after `pool_timeout` s, as for a connection."""
+    try:
+        async with asyncio.timeout(node.settings.pool_timeout):
+            await node.transactions.acquire()
+    except TimeoutError:
+        raise Unavailable.of(what="PostgreSQL", retry_after=2) from None
+    try:
+        yield
+    finally:
+        node.transactions.release()
+
+
+@asynccontextmanager
 async def reading(node: Node) -> AsyncIterator[ReadConnection]:
     """A connection to read from; each statement sees what was committed before it began."""
     async with _acquire(node) as connection:
@@ -223,7 +240,7 @@ async def in_transaction(node: Node, work: Callable[[Connection], Awaitable[_T]]
     """Run `work` in one transaction; it is run again when PostgreSQL resolved a deadlock against it."""
     for attempt in range(_RETRIES):
         try:
-            async with _acquire(node) as connection, connection.transaction():
+            async with _writing(node), _acquire(node) as connection, connection.transaction():
                 return await work(connection)
         except _RETRY:
             if attempt == _RETRIES - 1:

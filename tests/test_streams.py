@@ -10,6 +10,7 @@ import itertools
 import json
 import zlib
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
@@ -231,11 +232,9 @@ async def test_what_a_stream_does_not_take(client: Any, own: Any, stranger: Any)
 
 async def test_the_body_is_read_no_faster_than_it_is_stored(node: Node, client: Any, own: Any) -> None:
     opened = await client.post("/api/v1/imports", json={}, headers=own.headers)
-    working = imports.slots(node).working
-    held = 0
-    while not working.locked():
-        await working.acquire()
-        held += 1
+    working, held = imports.slots(node).working, AsyncExitStack()
+    while working.free:
+        await held.enter_async_context(working.turn(None))
     read = 0
 
     async def source() -> AsyncIterator[bytes]:
@@ -244,14 +243,13 @@ async def test_the_body_is_read_no_faster_than_it_is_stored(node: Node, client: 
             yield b"7\n" * ROWS
 
     task = asyncio.create_task(streams.take(node, own.identity, opened.json()["id"], source(), "ndjson"))
-    while imports.slots(node).waiting < 2:
+    while working.waiting < 2:
         assert not task.done()
         await asyncio.sleep(0)
     for _ in range(200):
         await asyncio.sleep(0)
     assert read == 3  # two wait for their turn, the third is whole
-    for _ in range(held):
-        working.release()
+    await held.aclose()
     assert (await task)["rejected"] == 6 * ROWS
 
 

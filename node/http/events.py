@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import nullcontext
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ from node.errors import BadRequest
 from node.http import problems
 from node.http.requests import Enterprise, claim_of, decode, json_response, node_of, read_json
 from node.model import Event
+from node.turns import batches
 
 router = APIRouter(prefix="/api/v1", tags=["events"])
 
@@ -131,9 +133,10 @@ async def record_event(request: Request, identity: Enterprise) -> Response:
     require_scope(identity, "register")
     body = await read_json(request)
     rows, context, many = _read(body)
-    render = _many if many else _one
+    node, render = node_of(request), _many if many else _one
     claim = claim_of(request, f"registrant:{identity.registrant_id}", body, render)
-    recorded = await capturing.record(node_of(request), identity, rows, context, claim)
+    async with batches(node).turn(identity.registrant_id) if many else nullcontext():
+        recorded = await capturing.record(node, identity, rows, context, claim)
     if not many and recorded[0].error:
         return problems.response(recorded[0].error)
     status, answer = render(recorded)

@@ -30,6 +30,7 @@ from node.records import Resolved
 from node.registration import register
 from node.runtime import Node
 from node.templates import template_document
+from node.turns import batches
 
 router = APIRouter(prefix="/api/v1")
 
@@ -119,11 +120,12 @@ async def register_batch(request: Request, identity: Enterprise) -> Response:
     """Register up to 2,000 handles; one result per row, in order; one bad row does not spoil the rest."""
     require_scope(identity, "register")
     body = await read_json(request)
-    rows = decode(body, raw_rows)
-    if len(rows) > MAX_BATCH:
-        raise TooManyRows.of(limit=MAX_BATCH, got=len(rows))
-    claim = claim_of(request, _scope(identity), body, _batch)
-    status, answer = _batch(await register(node_of(request), identity, rows, claim=claim))
+    node, claim = node_of(request), claim_of(request, _scope(identity), body, _batch)
+    async with batches(node).turn(identity.registrant_id):
+        rows = decode(body, raw_rows)
+        if len(rows) > MAX_BATCH:
+            raise TooManyRows.of(limit=MAX_BATCH, got=len(rows))
+        status, answer = _batch(await register(node, identity, rows, claim=claim))
     return json_response(answer, status)
 
 
