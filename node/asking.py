@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import httpx
 
 _T = TypeVar("_T")
+_BUSY = 20  # tries with 429 that count as one: the node is there, and says when to come again
 _TRIES = 30  # a quarter of a second to fifteen apart: about five minutes of a server that is away
 _AWAY = (429, 500, 502, 503, 504)
 
@@ -24,20 +25,26 @@ class _Away(Exception):
 
     def __init__(self, answer: httpx.Response) -> None:
         super().__init__(str(answer.status_code))
-        self.seconds = float(answer.headers.get("retry-after", 0))
+        self.busy = answer.status_code == 429
+        self.seconds = 0.0
+        with suppress(ValueError):  # a date, which a proxy may send: then the usual wait
+            self.seconds = float(answer.headers.get("retry-after", 0))
 
 
 async def persist(url: object, work: Callable[[], Awaitable[_T]]) -> _T:
     """Do `work` until it gets through; it has to begin anew each time. Raises AskError where it never does."""
-    for attempt in range(_TRIES):
-        wait = min(0.25 * 2**attempt, 15)
+    attempt = 0.0
+    while attempt < _TRIES:
+        wait, spent = min(0.25 * 2**attempt, 15), 1.0
         try:
             return await work()
         except httpx.TransportError as error:
             reason = str(error) or type(error).__name__
         except _Away as error:
             reason, wait = str(error), max(wait, error.seconds)
-        if attempt < _TRIES - 1:
+            spent = 1 / _BUSY if error.busy else 1.0
+        attempt += spent
+        if attempt < _TRIES:
             print(f"{url} {reason}; {wait:.1f} s ...", file=sys.stderr)
             await asyncio.sleep(wait)
     raise AskError(f"{url} 无法连接，稍后以同一命令继续 / cannot be reached; run the same command later: {reason}")

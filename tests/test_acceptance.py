@@ -6,14 +6,14 @@ import io
 import json
 import resource
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from loadtest.acceptance import command, drills, steps, sweep
+from loadtest.acceptance import command, drills, profiles, steps, sweep
 from loadtest.acceptance.arrivals import Arrival, popular, schedule
 from loadtest.acceptance.book import Book
 from loadtest.acceptance.calls import Day
@@ -451,3 +451,21 @@ def test_a_profile_can_be_made_smaller(tmp_path: Path) -> None:
 def test_the_command_line_without_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["x", "--url", "http://n", "--key", "iid_secret", "--key=iid_secret"])
     assert "iid_secret" not in command.command()
+
+
+def test_the_drills_that_can_be_named_are_those_there_are() -> None:
+    assert {*profiles.DRILLS} == {drill.name for drill in (*drills.DRILLS, drills._DISK)}
+
+
+@pytest.mark.parametrize(
+    ("words", "named"), [((), ()), (("--drills",), profiles.DRILLS), (("--drills", "flooding"), ("flooding",))]
+)
+def test_drills_are_named_or_all(words: Sequence[str], named: Sequence[str]) -> None:
+    given = command._arguments(words)
+    assert tuple(filter(None, given.drills.split(","))) == tuple(named)
+
+
+def test_a_drill_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command._arguments(["--drills", "cache_killed,flod"])
+    assert "flod" in capsys.readouterr().err

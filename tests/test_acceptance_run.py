@@ -6,14 +6,16 @@ import asyncio
 import json
 import os
 import signal
+import ssl
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from loadtest.acceptance.arrivals import CALLS
 from loadtest.acceptance.own_node import OwnNode, own_node
@@ -130,6 +132,47 @@ async def test_a_node_that_is_not_ours_is_no_pass(tmp_path: Path, body: bytes) -
         status, output, result = await ended(process, tmp_path / "d")
     assert (status, result["verdict"]) == (2, "incomplete")
     assert "node of" in output
+
+
+@asynccontextmanager
+async def secured(port: int, folder: Path) -> AsyncIterator[tuple[str, Path]]:
+    """The node behind HTTPS, as behind a load balancer with a private CA: (its address, the CA's certificate)."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+
+    async def carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await source.read(65536):
+                sink.write(data)
+                await sink.drain()
+        sink.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inside = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(carry(reader, inside[1]), carry(inside[0], writer))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield f"https://localhost:{server.sockets[0].getsockname()[1]}", folder / "ca.pem"
+
+
+async def test_a_node_behind_https_with_a_private_authority(node: OwnNode, tmp_path: Path) -> None:
+    key = node.seeded["api_key"]
+    async with secured(node.port, tmp_path) as (url, ca):
+        process = await started(url, key, tmp_path / "e")
+        status, output, result = await ended(process, tmp_path / "e")
+        assert (status, result["verdict"]) == (2, "incomplete")
+        assert "not trusted" in output
+        assert "证书" in result["why"][0]["zh"]
+
+        process = await started(url, key, tmp_path / "f", "--seconds", "5", "--ca", str(ca))
+        status, output, result = await ended(process, tmp_path / "f")
+    if not result["generator"]["stalls"]:
+        assert status != 2, output
+    assert result["wrong"] == []
+    assert result["ledger"]["balanced"], result["ledger"]
+    assert result["calls"]["resolve"]["n"] > 0 < result["calls"]["scan"]["n"]
 
 
 async def test_help_says_what_there_is_to_choose() -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 
 from loadtest.acceptance.book import Book, command, now
-from loadtest.acceptance.profiles import PROFILES, profile_of
+from loadtest.acceptance.profiles import DRILLS, PROFILES, profile_of
 from loadtest.acceptance.progress import Progress
 from loadtest.acceptance.rest import Incomplete
 from loadtest.acceptance.run import Options, Run
@@ -31,6 +31,7 @@ _EPILOG = """profiles:
 examples:
   idnode acceptance                                            smoke, on a node that it starts itself
   idnode acceptance --profile city --drills --steps            the whole run
+  idnode acceptance --drills flooding,cache_killed             smoke with two of the seven faults
   idnode acceptance --url https://id.example.com --key iid_... --profile smoke
   idnode acceptance --resume reports/acceptance-20260912-0830  go on after a break
   idnode acceptance compare reports/A reports/B                two runs side by side
@@ -51,13 +52,20 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     where = parser.add_argument_group("which node")
     where.add_argument("--url", default="", help="a node that runs already; without it one is started and stopped")
     where.add_argument("--key", default=os.environ.get("IDNODE_KEY", ""), help="API key there (or IDNODE_KEY)")
+    where.add_argument(
+        "--ca",
+        type=Path,
+        metavar="FILE",
+        help="PEM of the authority that issued the node's certificate, if a private one",
+    )
     where.add_argument("--workers", type=int, default=0, help="worker processes of the own node (one for each core)")
     what = parser.add_argument_group("what")
     what.add_argument("--profile", choices=(*PROFILES, "province"), default="smoke")
     what.add_argument("--seed", type=int, default=1, help="the same seed asks the same things at the same times (1)")
     what.add_argument(
-        "--drills", action="store_true", help="with faults: cache, database, worker, network, disk, flood"
-    )
+        "--drills", nargs="?", const=",".join(DRILLS), default="", metavar="NAMES",
+        help=f"with faults, all or some of: {', '.join(DRILLS)}",
+    )  # fmt: skip
     what.add_argument("--steps", action="store_true", help="raise the rate until it saturates, and beyond")
     what.add_argument("--rows", type=int, default=0, help="instead of the profile's")
     what.add_argument("--seconds", type=float, default=0.0, help="of the day, instead of the profile's")
@@ -71,8 +79,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     given = parser.parse_args(argv)
     if given.url and not given.key:
         parser.error("--url needs --key (or IDNODE_KEY)")
+    if unknown := set(filter(None, given.drills.split(","))) - set(DRILLS):
+        parser.error(f"--drills: no such drill: {', '.join(sorted(unknown))}; there are {', '.join(DRILLS)}")
     if given.url and given.drills:
         parser.error("--drills: only on a node that the run starts itself, without --url")
+    if given.ca and not given.ca.is_file():
+        parser.error(f"--ca: {given.ca} is no file")
     if given.resume and not (given.resume / "state.json").exists():
         parser.error(f"--resume: {given.resume} has no state.json")
     if min(given.rows, given.seconds, given.rate, given.generators, given.workers) < 0:
@@ -86,6 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[:1] == ["compare"]:
         return _compare(words[1:])
     given = _arguments(words)
+    if given.ca:
+        os.environ["SSL_CERT_FILE"] = str(given.ca.resolve())  # OpenSSL's own name for it: the generators heed it too
     folder = given.resume or given.out or Path("reports") / f"acceptance-{now():%Y%m%d-%H%M%S}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -125,8 +139,8 @@ def _run(given: argparse.Namespace, book: Book) -> int:
     progress = Progress(start, given.quiet)
     profile = profile_of(given.profile, book.folder, given.rows, given.seconds, given.rate)
     options = Options(
-        given.url, given.key, profile, given.seed, given.drills, given.steps, given.generators,
-        given.workers or (os.cpu_count() or 1), given.users, 1.0 if given.profile == "smoke" else 5.0,
+        given.url, given.key, profile, given.seed, tuple(filter(None, given.drills.split(","))), given.steps,
+        given.generators, given.workers or (os.cpu_count() or 1), given.users, 1.0 if given.profile == "smoke" else 5.0,
     )  # fmt: skip
     try:
         asyncio.run(Run(options, book, progress).go())

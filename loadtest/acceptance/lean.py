@@ -11,6 +11,7 @@ from __future__ import annotations
 import select
 import ssl
 from dataclasses import dataclass
+from functools import cache
 from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +20,12 @@ from gevent import socket
 
 _IDLE = 20.0  # s; the node closes after 30, and a request must not meet that
 _FRESH = 0.02  # s; used a moment ago
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """Reading the system's certificates takes 20 ms: once, and not for each connection."""
+    return ssl.create_default_context()
 
 
 class NoAnswer(Exception):
@@ -103,7 +110,7 @@ class Lean:
         made = socket.create_connection((self._target.host, self._target.port), self._timeout)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._target.secure:
-            made = ssl.create_default_context().wrap_socket(made, server_hostname=self._target.host)
+            made = _trust().wrap_socket(made, server_hostname=self._target.host)
         made.settimeout(self._timeout)
         self._socket = made
 

@@ -9,6 +9,10 @@ from pathlib import Path
 
 from loadtest.acceptance.arrivals import Stream
 
+# By name, as `--drills` takes them.
+DRILLS = (
+    "cache_killed", "cache_slow", "database_restarted", "worker_killed", "network_cut", "flooding", "disk_nearly_full"
+)  # fmt: skip
 _ITEM_BYTES = 700  # of disk for an item with indexes, log and history to come; measured 380 to 520 on five million
 _MEMORY_ROWS = 2_000_000  # a GiB keeps the index pages of so many rows warm
 

@@ -32,6 +32,11 @@ class Rest:
                 answer = await self.client.request(method, path, **more)
             except httpx.HTTPError as error:
                 said = f"{type(error).__name__} {error}"
+                if "CERTIFICATE_VERIFY_FAILED" in said:
+                    raise Incomplete(
+                        f"节点的证书不受信任，可用 --ca 指定签发者：{error}",
+                        f"the node's certificate is not trusted; --ca names its issuer: {error}",
+                    ) from None
             else:
                 if answer.is_success:
                     return _document(answer, path)

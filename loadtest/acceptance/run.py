@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,7 @@ class Options:
     key: str
     profile: Profile
     seed: int
-    drills: bool
+    drills: Sequence[str]  # by name
     steps: bool
     generators: int
     workers: int  # of the own node
@@ -231,7 +231,11 @@ class Run:
         from loadtest.acceptance import drills
 
         assert self.generators is not None
-        return {"drills": await drills.all_of(self.node, self.generators, self.options.profile, self.progress)}
+        return {
+            "drills": await drills.some(
+                self.node, self.generators, self.options.profile, self.progress, self.options.drills
+            )
+        }
 
     async def _steps(self) -> dict[str, Any]:
         from loadtest.acceptance import steps
