@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import resource
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from loadtest.acceptance import command, drills, profiles, steps, sweep
+from loadtest.acceptance import command, drills, profiles, resources, steps, sweep
 from loadtest.acceptance.arrivals import Arrival, popular, schedule
 from loadtest.acceptance.book import Book
 from loadtest.acceptance.calls import Day
@@ -469,3 +470,13 @@ def test_a_drill_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         command._arguments(["--drills", "cache_killed,flod"])
     assert "flod" in capsys.readouterr().err
+
+
+def test_memory_that_processes_share_counts_once() -> None:
+    """A process of some MiB: two of the same share all but what is their own."""
+    mine = os.getpid()
+    one, two = resources._resident([mine]), resources._resident([mine, mine])
+    own = next(int(t.split()[1]) / 1024 for t in Path("/proc/self/status").read_text().splitlines() if "RssAnon" in t)
+    assert one > own > 5
+    assert two - one == pytest.approx(own, rel=0.2)
+    assert resources._resident([]) == 0

@@ -56,8 +56,7 @@ class Watch:
             self._ticks[name] = (now, spent)
             # Of processes that ended in between the ticks are gone: not below nothing.
             cpu = max(0.0, (spent - before) / os.sysconf("SC_CLK_TCK") / (now - at)) if now > at else 0.0
-            rss = sum(memory_of(Path(f"/proc/{pid}"), "VmRSS") for pid in pids)
-            used[name] = {"cpu": round(cpu, 3), "rss_mib": round(rss, 1)}
+            used[name] = {"cpu": round(cpu, 3), "rss_mib": round(_resident(pids), 1)}
         size, connections = await self.database()
         self.seen.append({"t": round(now - self._start, 1), "processes": used, "disk_mib": size,
                           "connections": connections})  # fmt: skip
@@ -84,6 +83,15 @@ class Watch:
             with suppress(Exception):
                 self._conn.terminate()
             self._conn = None
+
+
+def _resident(pids: list[int]) -> float:
+    """MiB of memory of processes that belong together. What they share counts once, as the most that one of them has of
+    it: twenty connections of PostgreSQL each show the same shared buffers, and their sum grew to 15 GB."""
+    folders = [Path(f"/proc/{pid}") for pid in pids]
+    own = sum(memory_of(folder, "RssAnon") for folder in folders)
+    shared = [memory_of(folder, "RssShmem") + memory_of(folder, "RssFile") for folder in folders]
+    return own + max(shared, default=0.0)
 
 
 @asynccontextmanager
