@@ -14,7 +14,9 @@ SHARDED = {"handle", "handle_history", "event", "event_document", "serial_interv
 _STATEMENT = re.compile(r"(?:execute [^:]+|statement|parse [^:]+|bind [^:]+): (.*)", re.DOTALL)
 # sqlglot does not read what asyncpg writes for COPY.
 _COPY = re.compile(r'COPY "?(\w+)"?\s*\(([^)]*)\) FROM STDIN\b')
-_ADMINISTRATION = (exp.Create, exp.Alter, exp.Drop, exp.Command, exp.Set, exp.Transaction, exp.Commit, exp.Rollback)
+_ADMINISTRATION = (
+    exp.Create, exp.Alter, exp.Drop, exp.Command, exp.Set, exp.Transaction, exp.Commit, exp.Rollback, exp.Analyze
+)  # fmt: skip
 
 
 def fault(sql: str) -> str | None:
@@ -88,6 +90,7 @@ def test_the_checker_catches_a_statement_without_its_shard(sql: str) -> None:
         "UPDATE handle AS h SET status = 9 WHERE h.shard = $1",
         "SELECT id FROM prefix WHERE prefix = $1",
         "CREATE TABLE handle (shard smallint)",
+        "ANALYZE handle",
         """COPY "handle"("shard", "suffix") FROM STDIN (FORMAT 'binary')""",
     ],
 )

@@ -9,8 +9,10 @@ import asyncpg
 from node.errors import SerialsExhausted
 from node.runtime import Connection, ReadConnection
 
+# A key that was replaced before its first use ends where it began: of those with one beginning the open one is last.
 _KEYS = """
-    SELECT letter, wrapped, first_counter, until_counter FROM serial_key WHERE prefix_id = $1 ORDER BY first_counter
+    SELECT letter, wrapped, first_counter, until_counter FROM serial_key
+     WHERE prefix_id = $1 ORDER BY first_counter, until_counter NULLS LAST
 """
 _ISSUED = "SELECT issued FROM serial_counter WHERE prefix_id = $1"
 _RESERVE = """
