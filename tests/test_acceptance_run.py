@@ -6,11 +6,10 @@ import asyncio
 import json
 import os
 import signal
-import ssl
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -137,24 +136,20 @@ async def test_a_node_that_is_not_ours_is_no_pass(tmp_path: Path, body: bytes) -
 @asynccontextmanager
 async def secured(port: int, folder: Path) -> AsyncIterator[tuple[str, Path]]:
     """The node behind HTTPS, as behind a load balancer with a private CA: (its address, the CA's certificate)."""
-    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
-
-    async def carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while data := await source.read(65536):
-                sink.write(data)
-                await sink.drain()
-        sink.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inside = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(carry(reader, inside[1]), carry(inside[0], writer))
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    async with server:
-        yield f"https://localhost:{server.sockets[0].getsockname()[1]}", folder / "ca.pem"
+    authority, pem, ca = trustme.CA(), folder / "front.pem", folder / "ca.pem"
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(pem))
+    authority.cert_pem.write_to_path(str(ca))
+    script = Path(__file__).with_name("tls_front.py")
+    front = await asyncio.create_subprocess_exec(
+        sys.executable, str(script), str(port), str(pem), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert front.stdout is not None
+        bound = int(await asyncio.wait_for(front.stdout.readline(), 60))
+        yield f"https://localhost:{bound}", ca
+    finally:
+        front.terminate()
+        await front.communicate()
 
 
 async def test_a_node_behind_https_with_a_private_authority(node: OwnNode, tmp_path: Path) -> None:
@@ -168,8 +163,10 @@ async def test_a_node_behind_https_with_a_private_authority(node: OwnNode, tmp_p
 
         process = await started(url, key, tmp_path / "f", "--seconds", "5", "--ca", str(ca))
         status, output, result = await ended(process, tmp_path / "f")
-    if not result["generator"]["stalls"]:
-        assert status != 2, output
+    if not result["generator"]["stalls"]:  # a short day has no recall of a lot to measure
+        assert not [why for why in result["why"] if "Not measured" not in why["en"] and result["verdict"] != "fail"], (
+            output
+        )
     assert result["wrong"] == []
     assert result["ledger"]["balanced"], result["ledger"]
     assert result["calls"]["resolve"]["n"] > 0 < result["calls"]["scan"]["n"]
