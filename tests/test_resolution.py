@@ -51,7 +51,8 @@ async def test_reads_of_one_turn_are_one_read(client: Any, node: Any, firm: Any)
 
 async def test_too_many_first_reads_are_told_to_come_again(client: Any, settings: Any, firm: Any) -> None:
     handles = [await registered(client, firm, f"QUEUE-{n}") for n in range(30)]
-    narrow = await open_node(replace(settings, read_queue=10))
+    # All ask in one turn of the loop: a fence that grew old meanwhile (0.1 s here) would let some ask a turn later.
+    narrow = await open_node(replace(settings, read_queue=10, fence_lease=60.0))
     try:
         await polling.ensure(narrow)
         answers = await asyncio.gather(*(resolution.resolve(narrow, h) for h in handles), return_exceptions=True)
