@@ -16,7 +16,6 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,49 +25,15 @@ import uvloop
 
 from loadtest import open_loop
 from loadtest.bulk import Bench
+from loadtest.machine import without_autogroups
+from loadtest.resolve_turns import ANY, HOT, HOT_PATH, Place, turns
 from loadtest.servers import _listens, _until, baseline, dev_node, started
-from loadtest.wrk import CONNECTIONS, Measured, pids_of, script, wrk
+from loadtest.wrk import CONNECTIONS
 from node.embedded_process import free_port
 
-HOT = 1000
-_WARM = 2.0  # s
 _HIGHEST = 12_000  # requests a second of the open loop: what it does with half of its core
-_HOT = 'local path = string.format("/%s/S%09d", prefix, math.random(0, 999) * math.floor(n / 1000))'
-_ANY = 'local path = string.format("/%s/S%09d", prefix, math.random(0, n - 1))'
-_MIXED = f"local path; if math.random() < 0.8 then {_HOT.removeprefix('local ')} else {_ANY.removeprefix('local ')} end"
-_UNKNOWN = 'local path = string.format("/%s/X%09d", prefix, math.random(0, 999999999))'
-# turn: what picks the path, wanted ratio to the baseline, whether every answer is a refusal
-TURNS = {
-    "1,000 hot handles": (_HOT, 30.0, False),
-    "80 % on 1,000 hot, 20 % on all": (_MIXED, 12.0, False),
-    "uniform over all, cache cold": (_ANY, 8.0, False),
-    "unknown handles": (_UNKNOWN, 10.0, True),
-}
-
-
-@dataclass
-class Place:
-    """What is measured, and where."""
-
-    ready: dict[str, Any]
-    plain: int
-    bare: int
-    rows: int
-    folder: Path
-    core: int | None
-    seconds: float
-    metrics: int
-
-    @property
-    def port(self) -> int:
-        return httpx.URL(self.ready["url"]).port or 0
-
-    async def run(
-        self, name: str, pick: str, port: int, seed: int, count: int | None = None, seconds: float = 0.0
-    ) -> Measured:
-        lua = script(self.folder, name, pick, self.ready["prefix"], count or self.rows, seed)
-        pids = pids_of("node.cli", "serve", str(port)) or pids_of(str(port))
-        return await wrk(port, lua, seconds or self.seconds, self.core, pids)
+_WARM = 2.0  # s
+_ROUNDS = 3  # of the open loop; one of 5 s has now and then a checkpoint in it
 
 
 async def fill(ready: dict[str, Any], folder: Path, rows: int) -> None:
@@ -115,56 +80,6 @@ async def bare(ready: dict[str, Any], folder: Path, cores: set[int] | None) -> A
         yield port
 
 
-async def check(place: Place, headers: dict[str, str]) -> None:
-    """A sample of the node's answers after the load: each must be of the handle that was asked for."""
-    pick = random.Random(7)
-    async with httpx.AsyncClient(base_url=place.ready["url"], headers=headers) as client:
-        for _ in range(300):
-            number = pick.randrange(place.rows)
-            handle = f"{place.ready['prefix']}/S{number:09d}"
-            record = (await client.get(f"/{handle}")).json()
-            if record["handle"] != handle or record["attributes"]["carton_id"] != f"C{number:09d}":
-                raise RuntimeError(f"a wrong answer for {handle}: {record}")
-
-
-async def turns(place: Place, rounds: int) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    for name, (pick, wanted, refused) in TURNS.items():
-        taken: dict[str, list[Measured]] = {"node": [], "baseline": []}
-        if name.startswith("1,000 hot"):
-            taken["bare"] = []
-        ports = {"node": place.port, "baseline": place.plain, "bare": place.bare}
-        for subject in taken:  # the interpreter has seen each path, and what is hot is hot, before it is measured
-            await place.run(f"w{len(rows)}", pick, ports[subject], 500 + len(rows), seconds=_WARM)
-        for round_ in range(rounds):
-            for subject, measured in taken.items():
-                port = ports[subject]
-                found = await place.run(f"t{len(rows)}", pick, port, 1000 * len(rows) + round_)
-                if subject == "node" and not refused:  # at once after the load: beside it, it would share wrk's core
-                    await check(place, {})
-                if subject != "bare" and (found.refused != found.answers if refused else found.refused):
-                    raise RuntimeError(f"{subject}, {name}: {found.refused} of {found.answers} refused")
-                measured.append(found)
-        row: dict[str, Any] = {"what": name, "wanted": wanted}
-        for subject, measured in taken.items():
-            row[subject] = statistics.median(m.rate for m in measured)
-            row[f"{subject}_cpu_us"] = statistics.median(m.cpu_us for m in measured)
-        row["ratio"] = row["node"] / row["baseline"]
-        rows.append(row)
-        print(_line(row), flush=True)
-    return rows
-
-
-def _line(row: dict[str, Any]) -> str:
-    line = (
-        f"{row['what']:34} node {row['node']:9,.0f}/s {row['node_cpu_us']:6.1f} us | baseline {row['baseline']:7,.0f}/s"
-    )
-    line += f" {row['baseline_cpu_us']:6.1f} us | ratio {row['ratio']:6.1f} (wanted {row['wanted']:g})"
-    if "bare" in row:
-        line += f" | bare {row['bare']:9,.0f}/s, {row['node'] / row['bare']:.2f} of it (wanted 0.6)"
-    return line
-
-
 async def further(place: Place, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Latency at half the rate of the mixed turn, large table against small, others' hits beside lot changes."""
     half = min(rows[1]["node"] / 2, _HIGHEST)
@@ -175,9 +90,9 @@ async def further(place: Place, rows: list[dict[str, Any]]) -> dict[str, Any]:
         hot = pick.random() < 0.8
         return f"/{prefix}/S{pick.randrange(HOT) * step if hot else pick.randrange(place.rows):09d}"
 
-    p99 = {port: await _p99(port, path, half, place.seconds) for port in (place.bare, place.port)}
-    small = [(await place.run("small", _ANY, place.port, 9000 + n, 50_000)).rate for n in range(3)]
-    large = [(await place.run("large", _ANY, place.port, 9100 + n)).rate for n in range(3)]
+    p99 = await _p99(place, path, half)
+    small = [(await place.run("small", ANY, place.port, 9000 + n, 50_000)).rate for n in range(3)]
+    large = [(await place.run("large", ANY, place.port, 9100 + n)).rate for n in range(3)]
     quiet, busy = await hits(place, 0), await hits(place, 20)
     return {
         "p99_ms_at_half": p99[place.port],
@@ -189,9 +104,16 @@ async def further(place: Place, rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-async def _p99(port: int, path: Callable[[], str], rate: float, seconds: float) -> float:
-    taken = await open_loop.latencies(port, path, rate, seconds)
-    return 1000 * taken[int(0.99 * len(taken))]
+async def _p99(place: Place, path: Callable[[], str], rate: float) -> dict[int, float]:
+    """Milliseconds, of the bare responder and the node in turn, by port: medians of rounds."""
+    taken: dict[int, list[float]] = {place.bare: [], place.port: []}
+    for port in taken:  # what is hot is hot again
+        await open_loop.latencies(port, path, rate / 2, _WARM)
+    for _ in range(_ROUNDS):
+        for port, found in taken.items():
+            latencies = await open_loop.latencies(port, path, rate, place.seconds)
+            found.append(1000 * latencies[int(0.99 * len(latencies))])
+    return {port: statistics.median(found) for port, found in taken.items()}
 
 
 async def hits(place: Place, changes: int) -> float:
@@ -202,7 +124,7 @@ async def hits(place: Place, changes: int) -> float:
         for name in names:
             await client.post("/api/v1/lots", json={"handle": name, "template": "pear@1", "attributes": {}})
         before = await _sources(place.metrics)
-        load = asyncio.create_task(place.run("hits", _HOT, place.port, 77))
+        load = asyncio.create_task(place.run("hits", HOT_PATH, place.port, 77))
         tasks, number = [], 0
         while changes and not load.done():
             body = {"attributes": {"spec": f"spec {number}"}}
@@ -260,7 +182,10 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0)
     arguments = parser.parse_args()
-    figures = uvloop.run(bench(arguments.rows, arguments.rounds, arguments.seconds))
+    with without_autogroups() as even:
+        if not even:
+            print("autogroups are on and cannot be changed here: each backend of PostgreSQL weighs as much as the node")
+        figures = uvloop.run(bench(arguments.rows, arguments.rounds, arguments.seconds))
     report = Path("reports/bench-resolve.json")
     report.parent.mkdir(exist_ok=True)
     report.write_text(json.dumps(figures, indent=1))
