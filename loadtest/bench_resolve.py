@@ -26,9 +26,8 @@ import uvloop
 from loadtest import open_loop
 from loadtest.bulk import Bench
 from loadtest.machine import without_autogroups
-from loadtest.resolve_turns import ANY, HOT, HOT_PATH, Place, turns
+from loadtest.resolve_turns import ANY, CONNECTIONS, HOT, HOT_PATH, Place, turns
 from loadtest.servers import _listens, _until, baseline, dev_node, started
-from loadtest.wrk import CONNECTIONS
 from node.embedded_process import free_port
 
 _HIGHEST = 12_000  # requests a second of the open loop: what it does with half of its core

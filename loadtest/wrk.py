@@ -43,12 +43,14 @@ def script(folder: Path, name: str, pick: str, prefix: str, count: int, seed: in
     return path
 
 
-async def wrk(port: int, lua: Path, seconds: float, core: int | None, pids: Iterable[int]) -> Measured:
+async def wrk(
+    port: int, lua: Path, seconds: float, core: int | None, pids: Iterable[int], connections: int = CONNECTIONS
+) -> Measured:
     """Run it on one core against a port; `pids` are the processes whose processor time is read."""
     if not shutil.which("wrk"):
         raise NoWrk
     pin = ["taskset", "-c", str(core)] if core is not None else []
-    command = [*pin, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "-s", str(lua), f"http://127.0.0.1:{port}"]
+    command = [*pin, "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(lua), f"http://127.0.0.1:{port}"]
     before = ticks(pids := list(pids))
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     text = (await process.communicate())[0].decode()

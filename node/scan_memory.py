@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from dataclasses import dataclass, field
 
 from node.model import Prefix
 from node.places import Place
+from node.suspicion import Rings
 
 _MAX_KNOWN = 200_000  # items known to have been scanned: about 30 MB
 MAX_LATER = 200_000  # claims that wait; ten times what a worker takes in a second
@@ -66,7 +66,7 @@ class ScanMemory:
     known: dict[Item, None] = field(default_factory=dict)
     prefixes: dict[str, Prefix] = field(default_factory=dict)
     touched: dict[tuple[int, str], Touched] = field(default_factory=dict)
-    missed: dict[int, deque[tuple[float, str, int]]] = field(default_factory=dict)  # see node/suspicion.py
+    missed: Rings = field(default_factory=dict)  # by prefix
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def know(self, item: Item) -> None:

@@ -86,7 +86,10 @@ def test_memory_of_guesses_is_bounded() -> None:
     for n in range(5000):
         guesses(rings, 4999, f"{n % 50}-{n * 31}", NOW)
     assert len(rings) == 2000
-    assert max(len(ring) for ring in rings.values()) == 64
+    assert max(len(misses.order) for misses in rings.values()) == 64
+    for misses in rings.values():
+        assert sum(map(len, misses.near.values())) == len(misses.order)
+        assert all(misses.near.values())
 
 
 @pytest.fixture
