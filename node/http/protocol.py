@@ -14,12 +14,13 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from node.http.answers import Answer, Wire, complete, request_id
+from node.errors import Overloaded
+from node.http.answers import Answer, Wire, complete, refusal, request_id
 from node.http.copies import Copy
-from node.http.negotiation import wants_page
-from node.http.posting import Posts
+from node.http.negotiation import reader_of, wants_page
+from node.http.posting import Posts, only_keep_alive
 from node.http.requests import MAX_HEADERS
-from node.http.resolver import FrontDoor, plain
+from node.http.resolver import FrontDoor, ours, plain
 from node.joining import Found
 
 # A request with one of these is not for everybody, not whole in its head, or asks for more than the record.
@@ -34,6 +35,11 @@ _RESTS = 4096  # of parsed heads what came after the target; of 2 KiB at the mos
 _VERSION = b" HTTP/1.1\r\n"
 _CLOSE = b"connection: close\r\n"
 _LONGEST_HEAD = 2048
+# In an overload: what is cheap and tells how things are is always answered, and what a head does not end is let in.
+_ALWAYS = (b"/health/", b"/static/", b"/s/")
+_SHEDDABLE = frozenset((b"GET", b"POST", b"PUT", b"PATCH", b"DELETE"))
+_NOT_SHED = frozenset(b"connection expect te trailer transfer-encoding upgrade".split())
+_BUSY = Overloaded.of(retry_after=1)
 
 
 class Direct:
@@ -44,7 +50,7 @@ class Direct:
 
     def __init__(self, protocol: Protocol, target: bytes, address: str) -> None:
         self._protocol, self.target, self.address = protocol, target, address
-        self.begin, self.handle = time.perf_counter(), ""
+        self.begin, self.handle, self.place = time.perf_counter(), "", 0
 
     def done(self) -> bool:
         return self.response_complete
@@ -54,6 +60,17 @@ class Direct:
 
     def set_exception(self, error: BaseException) -> None:
         self._protocol.finish(self, None, error)
+
+
+class _Shed:
+    """Stands for the cycle of a request that was refused with its head."""
+
+    message_event = asyncio.Event()  # nobody waits for it
+    response_started = response_complete = True
+    disconnected, keep_alive = False, True
+
+
+_SHED = _Shed()
 
 
 class Protocol(Posts):
@@ -103,7 +120,12 @@ class Protocol(Posts):
         self._idle_seconds = self._keep_alive
         copy = self._kept.get(target)
         if copy is None or copy.until <= now:
-            return plain(target) and self._door is not None and self._begin(self._door, target, self._address)
+            door = self._door
+            if door is None or not plain(target):
+                return False
+            if door.records.full:
+                return self._shed(door.refuse(target, None, self._address))
+            return self._begin(door, target, self._address)
         state, wire = self.server_state, copy.wire
         if wire is None or wire[0] is not state.default_headers:
             wire = copy.wire = self._wire(copy.answer)
@@ -133,7 +155,8 @@ class Protocol(Posts):
 
     def on_headers_complete(self) -> None:
         self._target = self._plain_target()
-        if self._target and self._door is not None and self.idle_before() and self._direct():
+        plainly = bool(self._target) and self._door is not None
+        if self.idle_before() and ((plainly and self._direct()) or self._crowded()):
             self._answered = True
             self.head_done()
             return
@@ -144,6 +167,29 @@ class Protocol(Posts):
         self._address = self.client_address()
         return self._known(self._target)
 
+    def _crowded(self) -> bool:
+        """Refuse a request that would go the ordinary way, if too many wait; False for the ordinary way."""
+        door = self._door
+        if door is None or not (door.records.full or door.pages.full) or self.url.startswith(_ALWAYS):
+            return False
+        method, headers = self.parser.get_method(), dict(self.headers)
+        if method not in _SHEDDABLE or self.parser.get_http_version() != "1.1":
+            return False
+        if not _NOT_SHED.isdisjoint(headers) and not only_keep_alive(self.headers, _NOT_SHED):
+            return False
+        if self._head_size() > MAX_HEADERS or not _short(headers.get(b"content-length", b"0"), door.settings.max_body):
+            return False
+        path = self.url.partition(b"?")[0]
+        if ours(method.decode(), path):
+            accept = headers.get(b"accept", b"").decode("latin-1")
+            page = not path.startswith(b"/api/") and wants_page(accept)
+            if not (door.pages if page else door.records).full:
+                return False
+            reader = reader_of(headers.get(b"accept-language", b"").decode("latin-1")) if page else None
+            return self._shed(door.refuse(path, reader, self.client_address()))
+        (door.records if door.records.full else door.pages).refuse("other" if method == b"GET" else "change")
+        return self._shed(refusal(_BUSY))
+
     def _begin(self, door: FrontDoor, target: bytes, address: str) -> bool:
         cycle = Direct(self, target, address)
         begun = door.begin(cycle)
@@ -153,6 +199,13 @@ class Protocol(Posts):
         if begun is False:
             return False
         self.send(begun)
+        self.server_state.total_requests += 1
+        return True
+
+    def _shed(self, answer: Answer) -> bool:
+        """Refuse the request at hand, whose body may be still to come: it is read and not looked at."""
+        self.cycle = _SHED  # type: ignore[assignment]
+        self.send(answer)
         self.server_state.total_requests += 1
         return True
 
@@ -191,6 +244,7 @@ class Protocol(Posts):
     def on_body(self, body: bytes) -> None:
         if not self._answered:
             super().on_body(body)
+        self._barren = 0
 
     def on_message_complete(self) -> None:
         # uvicorn would tell the cycle at hand, which is an earlier request's where this one was answered here.
@@ -210,3 +264,8 @@ class Protocol(Posts):
             else:
                 before += b"%s: %s\r\n" % (name, value)
         return self.server_state.default_headers, before, after + b"\r\n\r\n" + answer.body
+
+
+def _short(length: bytes, most: int) -> bool:
+    """Whether a body of this length may be read for nothing."""
+    return length.isdigit() and int(length) <= most
