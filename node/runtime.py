@@ -204,7 +204,7 @@ async def _writing(node: Node) -> AsyncIterator[None]:
     wait and go on waiting."""
     settings = node.settings
     try:
-        with node.queue.patience(settings.pool_timeout, settings.overload_seconds) as patience:
+        with node.queue.patience(settings.pool_timeout, settings.short_patience) as patience:
             async with asyncio.timeout(patience):
                 await node.transactions.acquire()
     except TimeoutError:

@@ -17,6 +17,10 @@ class Standing:
         self._waiting = 0
         self._since = 0.0  # when it was empty last
 
+    def stands(self, short: float) -> bool:
+        """Whether it has not been empty for so long that who joins now may wait `short` only."""
+        return bool(short and self._waiting) and time.monotonic() - self._since > _STANDS * short
+
     @contextmanager
     def patience(self, most: float, short: float) -> Iterator[float]:
         """The seconds that one who joins now may wait: `most`, or `short` where it stands; 0 for `short`: never."""
@@ -25,6 +29,6 @@ class Standing:
             self._since = now
         self._waiting += 1
         try:
-            yield min(most, short) if short and now - self._since > _STANDS * short else most
+            yield min(most, short) if self.stands(short) else most
         finally:
             self._waiting -= 1

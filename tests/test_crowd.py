@@ -255,8 +255,9 @@ def test_who_joins_a_queue_that_only_stands_waits_shortly() -> None:
         queue._since -= 1.0
         with queue.patience(2.0, 0.25) as second, queue.patience(2.0, 0.0) as off:
             assert (first, second, off) == (2.0, 0.25, 2.0)
+        assert (queue.stands(0.25), queue.stands(0.0)) == (True, False)
     with queue.patience(2.0, 0.25) as again:
-        assert again == 2.0
+        assert (again, queue.stands(0.25)) == (2.0, False)
 
 
 @pytest.mark.filterwarnings("default::ResourceWarning")

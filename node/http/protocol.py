@@ -14,6 +14,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from node import metrics
 from node.errors import Overloaded
 from node.http.answers import Answer, Wire, complete, refusal, request_id
 from node.http.copies import Copy
@@ -36,7 +37,8 @@ _VERSION = b" HTTP/1.1\r\n"
 _CLOSE = b"connection: close\r\n"
 _LONGEST_HEAD = 2048
 # In an overload: what is cheap and tells how things are is always answered, and what a head does not end is let in.
-_ALWAYS = (b"/health/", b"/static/", b"/s/")
+# Chunks of imports wait for their turns, and give way to readers by themselves.
+_ALWAYS = (b"/health/", b"/static/", b"/s/", b"/api/v1/imports")
 _SHEDDABLE = frozenset((b"GET", b"POST", b"PUT", b"PATCH", b"DELETE"))
 _NOT_SHED = frozenset(b"connection expect te trailer transfer-encoding upgrade".split())
 _BUSY = Overloaded.of(retry_after=1)
@@ -169,10 +171,10 @@ class Protocol(Posts):
 
     def _crowded(self) -> bool:
         """Refuse a request that would go the ordinary way, if too many wait; False for the ordinary way."""
-        door = self._door
-        if door is None or not (door.records.full or door.pages.full) or self.url.startswith(_ALWAYS):
+        door, method = self._door, self.parser.get_method()
+        if door is None or self.url.startswith(_ALWAYS) or not (door.full() if method == b"GET" else door.stuck()):
             return False
-        method, headers = self.parser.get_method(), dict(self.headers)
+        headers = dict(self.headers)
         if method not in _SHEDDABLE or self.parser.get_http_version() != "1.1":
             return False
         if not _NOT_SHED.isdisjoint(headers) and not only_keep_alive(self.headers, _NOT_SHED):
@@ -187,7 +189,7 @@ class Protocol(Posts):
                 return False
             reader = reader_of(headers.get(b"accept-language", b"").decode("latin-1")) if page else None
             return self._shed(door.refuse(path, reader, self.client_address()))
-        (door.records if door.records.full else door.pages).refuse("other" if method == b"GET" else "change")
+        metrics.shed.count("other" if method == b"GET" else "change")
         return self._shed(refusal(_BUSY))
 
     def _begin(self, door: FrontDoor, target: bytes, address: str) -> bool:

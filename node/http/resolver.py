@@ -116,6 +116,14 @@ class FrontDoor:
             self._count(request.handle, error, "memory", request.begin, request.address)
             return self._refusal(target, error, None)
 
+    def full(self) -> bool:
+        """Whether what is not a resolution is refused too: it takes as much of the worker."""
+        return self.records.full or self.pages.full
+
+    def stuck(self) -> bool:
+        """The same for a change, which may wait for PostgreSQL besides."""
+        return self.full() or self.node.queue.stands(self.settings.short_patience)
+
     def refuse(self, target: bytes, reader: Reader | None, address: str) -> Answer:
         """The answer to a resolution that is not taken in, counted as one that failed."""
         begin = time.perf_counter()
