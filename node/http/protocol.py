@@ -14,14 +14,12 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from node import metrics
-from node.errors import Overloaded
-from node.http.answers import Answer, Wire, complete, refusal, request_id
+from node.http.answers import Answer, Wire, complete, request_id
 from node.http.copies import Copy
-from node.http.negotiation import reader_of, wants_page
-from node.http.posting import Posts, only_keep_alive
+from node.http.negotiation import wants_page
 from node.http.requests import MAX_HEADERS
-from node.http.resolver import FrontDoor, ours, plain
+from node.http.resolver import FrontDoor, plain
+from node.http.shedding import Shedding
 from node.joining import Found
 
 # A request with one of these is not for everybody, not whole in its head, or asks for more than the record.
@@ -36,12 +34,6 @@ _RESTS = 4096  # of parsed heads what came after the target; of 2 KiB at the mos
 _VERSION = b" HTTP/1.1\r\n"
 _CLOSE = b"connection: close\r\n"
 _LONGEST_HEAD = 2048
-# In an overload: what is cheap and tells how things are is always answered, and what a head does not end is let in.
-# Chunks of imports wait for their turns, and give way to readers by themselves.
-_ALWAYS = (b"/health/", b"/static/", b"/s/", b"/api/v1/imports")
-_SHEDDABLE = frozenset((b"GET", b"POST", b"PUT", b"PATCH", b"DELETE"))
-_NOT_SHED = frozenset(b"connection expect te trailer transfer-encoding upgrade".split())
-_BUSY = Overloaded.of(retry_after=1)
 
 
 class Direct:
@@ -64,18 +56,7 @@ class Direct:
         self._protocol.finish(self, None, error)
 
 
-class _Shed:
-    """Stands for the cycle of a request that was refused with its head."""
-
-    message_event = asyncio.Event()  # nobody waits for it
-    response_started = response_complete = True
-    disconnected, keep_alive = False, True
-
-
-_SHED = _Shed()
-
-
-class Protocol(Posts):
+class Protocol(Shedding):
     """One connection."""
 
     rests: set[bytes] = set()  # noqa: RUF012  # of the process
@@ -169,29 +150,6 @@ class Protocol(Posts):
         self._address = self.client_address()
         return self._known(self._target)
 
-    def _crowded(self) -> bool:
-        """Refuse a request that would go the ordinary way, if too many wait; False for the ordinary way."""
-        door, method = self._door, self.parser.get_method()
-        if door is None or self.url.startswith(_ALWAYS) or not (door.full() if method == b"GET" else door.stuck()):
-            return False
-        headers = dict(self.headers)
-        if method not in _SHEDDABLE or self.parser.get_http_version() != "1.1":
-            return False
-        if not _NOT_SHED.isdisjoint(headers) and not only_keep_alive(self.headers, _NOT_SHED):
-            return False
-        if self._head_size() > MAX_HEADERS or not _short(headers.get(b"content-length", b"0"), door.settings.max_body):
-            return False
-        path = self.url.partition(b"?")[0]
-        if ours(method.decode(), path):
-            accept = headers.get(b"accept", b"").decode("latin-1")
-            page = not path.startswith(b"/api/") and wants_page(accept)
-            if not (door.pages if page else door.records).full:
-                return False
-            reader = reader_of(headers.get(b"accept-language", b"").decode("latin-1")) if page else None
-            return self._shed(door.refuse(path, reader, self.client_address()))
-        metrics.shed.count("other" if method == b"GET" else "change")
-        return self._shed(refusal(_BUSY))
-
     def _begin(self, door: FrontDoor, target: bytes, address: str) -> bool:
         cycle = Direct(self, target, address)
         begun = door.begin(cycle)
@@ -201,13 +159,6 @@ class Protocol(Posts):
         if begun is False:
             return False
         self.send(begun)
-        self.server_state.total_requests += 1
-        return True
-
-    def _shed(self, answer: Answer) -> bool:
-        """Refuse the request at hand, whose body may be still to come: it is read and not looked at."""
-        self.cycle = _SHED  # type: ignore[assignment]
-        self.send(answer)
         self.server_state.total_requests += 1
         return True
 
@@ -266,8 +217,3 @@ class Protocol(Posts):
             else:
                 before += b"%s: %s\r\n" % (name, value)
         return self.server_state.default_headers, before, after + b"\r\n\r\n" + answer.body
-
-
-def _short(length: bytes, most: int) -> bool:
-    """Whether a body of this length may be read for nothing."""
-    return length.isdigit() and int(length) <= most
