@@ -43,6 +43,9 @@ class Settings:
     stale_seconds: float = 0.0  # with PostgreSQL away: kept answers up to this old are given, and marked
     max_age: int = 0  # of public answers in others' caches; a recalled carton looks fine that much longer
     negative_ttl: int = 30  # of a kept "no such handle"
+    # Once a crowd of public reads has waited longer, a worker takes in no more than it answers in this time and refuses
+    # the rest at once; 0 turns that off. Pages beside an import, or in a pause of the disk, wait up to 0.3 s.
+    overload_seconds: float = 0.5
     read_queue: int = 4096  # first reads that wait for PostgreSQL, then 503
     header_seconds: float = 10.0  # for a whole request head, from its first byte
     body_seconds: float = 30.0  # without a byte of a body that was announced
@@ -66,6 +69,12 @@ class Settings:
     dev_ca_file: str = ""  # certificates to trust besides the usual ones
     dev_https_port: int = 0  # stands for 443
     dev_reachable: tuple[str, ...] = ()  # addresses to connect to although they are not public
+
+    @property
+    def short_patience(self) -> float:
+        """Of a change, where the queue for PostgreSQL stands: with what comes before and after, it knows in a second
+        that it was refused."""
+        return self.overload_seconds / 2
 
     @property
     def fence_wait(self) -> float:
@@ -103,6 +112,7 @@ class Settings:
             stale_seconds=_number(env, "STALE_SECONDS", float, cls.stale_seconds),
             max_age=_number(env, "MAX_AGE", int, cls.max_age),
             negative_ttl=_number(env, "NEGATIVE_TTL", int, cls.negative_ttl),
+            overload_seconds=_number(env, "OVERLOAD_SECONDS", float, cls.overload_seconds),
             read_queue=_number(env, "READ_QUEUE", int, cls.read_queue),
             header_seconds=_number(env, "HEADER_SECONDS", float, cls.header_seconds),
             body_seconds=_number(env, "BODY_SECONDS", float, cls.body_seconds),

@@ -336,6 +336,12 @@ class Unavailable(NodeError):
     zh, en = "{what} 暂不可用，请稍后重试", "{what} is unavailable; please try again"
 
 
+class Overloaded(Unavailable):
+    """More is asked than can be answered in time; datum: retry_after in seconds. Nothing was done."""
+
+    zh, en = "节点繁忙，请在 {retry_after} 秒后重试", "The node is busy; try again in {retry_after} s"
+
+
 class TemplateError(NodeError):
     """A template that cannot be used; datum: file, field, reason_zh, reason."""
 

@@ -101,7 +101,7 @@ def serve(
         app,
         factory=True,
         workers=workers,
-        loop="uvloop",
+        loop="node.accepting:Loop",
         # By name: imported here, prometheus_client would take a single worker's counters for those of one process.
         http="node.http.scan_protocol:ScanProtocol",
         ws="none",

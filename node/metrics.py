@@ -24,6 +24,7 @@ pool_wait_seconds = Histogram("pool_wait_seconds", "Wait for a PostgreSQL connec
 webhook_deliveries_total = Counter("webhook_deliveries_total", "Tries to deliver a webhook message", ["outcome"])
 host_checks_total = Counter("host_checks_total", "Checks of proofs of hosts", ["outcome"])
 refused_turns_total = Counter("refused_turns_total", "Requests sent away where too many waited", ["work", "of"])
+shed_total = Counter("shed_total", "Requests refused at once while too many waited", ["what"])
 scan_claims_total = Counter("scan_claims_total", "Claims of scans by what became of them", ["outcome"])
 settlements_lost_total = Counter("settlements_lost_total", "Settlements of counts that could not be applied")
 
@@ -43,6 +44,21 @@ class Resolved:
         counts, self._counts = self._counts, {}
         for (result, source), number in counts.items():
             resolve_total.labels(result, source).inc(number)
+
+
+class Shed:
+    """The same for what is refused in an overload, where every microsecond is wanted elsewhere."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def count(self, what: str) -> None:
+        self._counts[what] = self._counts.get(what, 0) + 1
+
+    def tell(self) -> None:
+        counts, self._counts = self._counts, {}
+        for what, number in counts.items():
+            shed_total.labels(what).inc(number)
 
 
 class Requests:
@@ -77,9 +93,11 @@ class Requests:
 
 resolved = Resolved()
 requests = Requests()
+shed = Shed()
 
 
 def tell() -> None:
     """Tell Prometheus what was counted in memory."""
     resolved.tell()
     requests.tell()
+    shed.tell()

@@ -24,6 +24,7 @@ from node.fence import Fence
 from node.places import Places
 from node.scan_memory import ScanMemory
 from node.sealing import Sealer
+from node.standing import Standing
 from node.tally import Tally
 
 _T = TypeVar("_T")
@@ -92,6 +93,9 @@ class Node:
     proved_hosts: dict[int, tuple[float, frozenset[str]]] = field(default_factory=dict)  # by registrant; node.hosts
     tally: Tally = field(default_factory=Tally)  # resolutions counted since they were last settled
     scan_memory: ScanMemory = field(default_factory=ScanMemory)
+    queue: Standing = field(default_factory=Standing)  # for a place among the transactions
+    read_at: float = 0.0  # monotonic s, when PostgreSQL last answered a reader
+    committed_at: float = 0.0  # and when it last committed
     places: Places = field(default_factory=Places)  # cities of addresses, where GEO_FILE is given
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -187,6 +191,7 @@ async def _acquire(node: Node) -> AsyncIterator[Any]:
         async with node.pool.acquire(timeout=node.settings.pool_timeout) as connection:
             metrics.pool_wait_seconds.observe(time.perf_counter() - start)
             yield connection
+        node.read_at = time.monotonic()
     except NodeError:
         raise
     except _AWAY as error:
@@ -195,10 +200,13 @@ async def _acquire(node: Node) -> AsyncIterator[Any]:
 
 @asynccontextmanager
 async def _writing(node: Node) -> AsyncIterator[None]:
-    """A place among the transactions; Unavailable after `pool_timeout` s, as for a connection."""
+    """A place among the transactions; Unavailable after `pool_timeout` s, as for a connection, and sooner where many
+    wait and go on waiting."""
+    settings = node.settings
     try:
-        async with asyncio.timeout(node.settings.pool_timeout):
-            await node.transactions.acquire()
+        with node.queue.patience(settings.pool_timeout, settings.short_patience) as patience:
+            async with asyncio.timeout(patience):
+                await node.transactions.acquire()
     except TimeoutError:
         raise Unavailable.of(what="PostgreSQL", retry_after=2) from None
     try:
@@ -240,8 +248,11 @@ async def in_transaction(node: Node, work: Callable[[Connection], Awaitable[_T]]
     """Run `work` in one transaction; it is run again when PostgreSQL resolved a deadlock against it."""
     for attempt in range(_RETRIES):
         try:
-            async with _writing(node), _acquire(node) as connection, connection.transaction():
-                return await work(connection)
+            async with _writing(node), _acquire(node) as connection:
+                async with connection.transaction():
+                    done = await work(connection)
+                node.committed_at = time.monotonic()
+                return done
         except _RETRY:
             if attempt == _RETRIES - 1:
                 raise Unavailable.of(what="PostgreSQL", retry_after=1) from None

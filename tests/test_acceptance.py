@@ -10,9 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
+from gevent.event import Event
 
 from loadtest.acceptance import command, drills, profiles, resources, steps, sweep
 from loadtest.acceptance.arrivals import Arrival, popular, schedule
@@ -20,7 +22,8 @@ from loadtest.acceptance.book import Book
 from loadtest.acceptance.calls import Day
 from loadtest.acceptance.firms import SINGLE, Share, batches, firms, sizes
 from loadtest.acceptance.generators import _alive
-from loadtest.acceptance.lean import NoAnswer, Reply, Target
+from loadtest.acceptance.hands import Hands
+from loadtest.acceptance.lean import Lean, NoAnswer, Reply, Target
 from loadtest.acceptance.oracle import Oracle, keep_part, kept_part
 from loadtest.acceptance.profiles import PROFILES, profile_of
 from loadtest.acceptance.progress import Progress
@@ -480,3 +483,29 @@ def test_memory_that_processes_share_counts_once() -> None:
     assert one > own > 5
     assert two - one == pytest.approx(own, rel=0.2)
     assert resources._resident([]) == 0
+
+
+def test_a_connection_is_opened_only_where_none_is_free() -> None:
+    """Three at once need three; those that come one after the other need no more, and wait for nobody."""
+    target = Target.of("http://127.0.0.1:1")
+    made: list[Lean] = []
+    used: list[tuple[Lean, float]] = []
+    third = Event()
+
+    def connect() -> Lean:
+        made.append(Lean(target, 1.0))
+        return made[-1]
+
+    def do(client: Lean, arrival: Arrival, late: float) -> None:
+        used.append((client, late))
+        if arrival.due == 0.0:
+            if len(made) == 3:
+                third.set()
+            assert third.wait(60)
+
+    due = [Arrival(0.0 if n < 3 else 0.01 * n, "resolve", n, 0.5, 0.5) for n in range(9)]
+    Hands(64, connect, do).work(iter(due), monotonic())
+    assert len(made) == 3
+    assert {id(client) for client, _ in used[:3]} == {id(client) for client in made}
+    assert len(used) == 9
+    assert all(late >= 0.0 for _, late in used)

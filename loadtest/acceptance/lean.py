@@ -17,8 +17,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gevent import socket
+from gevent.monkey import get_original
 
 _IDLE = 20.0  # s; the node closes after 30, and a request must not meet that
+_poll = get_original("select", "poll")  # gevent's own is for waiting
 _FRESH = 0.02  # s; used a moment ago
 
 
@@ -26,6 +28,13 @@ _FRESH = 0.02  # s; used a moment ago
 def _trust() -> ssl.SSLContext:
     """Reading the system's certificates takes 20 ms: once, and not for each connection."""
     return ssl.create_default_context()
+
+
+@cache
+def _address(host: str, port: int) -> tuple[int, object]:
+    """Family and address: gevent asks a thread each time, even for an address in numbers."""
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    return family, address
 
 
 class NoAnswer(Exception):
@@ -102,17 +111,20 @@ class Lean:
         one request."""
         if now - self._used > _IDLE:
             return False
-        readable, _, _ = select.select([self._socket.fileno()], [], [], 0)
-        return not readable
+        look = _poll()  # select() knows descriptors below 1,024 only
+        look.register(self._socket.fileno(), select.POLLIN)
+        return not look.poll(0)
 
     def _connect(self) -> None:
         self.close()
-        made = socket.create_connection((self._target.host, self._target.port), self._timeout)
+        family, address = _address(self._target.host, self._target.port)
+        made = socket.socket(family, socket.SOCK_STREAM)
+        self._socket = made  # closed from here on, whatever becomes of it
+        made.settimeout(self._timeout)
+        made.connect(address)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._target.secure:
-            made = _trust().wrap_socket(made, server_hostname=self._target.host)
-        made.settimeout(self._timeout)
-        self._socket = made
+            self._socket = _trust().wrap_socket(made, server_hostname=self._target.host)
 
     def _answer(self) -> tuple[int, bytes, bytes]:
         receive = self._socket.recv

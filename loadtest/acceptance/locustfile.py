@@ -25,6 +25,7 @@ from loadtest.acceptance import arrivals
 from loadtest.acceptance.arrivals import Arrival, Stream
 from loadtest.acceptance.calls import Day
 from loadtest.acceptance.firms import Firm, Share
+from loadtest.acceptance.hands import Hands, allowed
 from loadtest.acceptance.lean import Lean, Reply, Target
 from loadtest.acceptance.oracle import keep_part, kept_part
 from loadtest.acceptance.tally import Tally
@@ -67,27 +68,24 @@ class Arrivals(User):
         start = begin.get()
         streams = [Stream(s["call"], s["points"]) for s in SPEC["streams"]]
         due = arrivals.schedule(streams, SPEC["seconds"], SPEC["seed"], NUMBER, WORKERS)
-        hands = [gevent.spawn(self._hand, due, start) for _ in range(SPEC["connections"])]
+        hands = Hands(
+            allowed(SPEC["connections"]),
+            lambda: Lean(DAY.target, SPEC["timeout"]),
+            lambda client, arrival, late: self._do(client, arrival, start, late),
+        )
         telling = gevent.spawn(self._tell)
-        gevent.joinall(hands, raise_error=True)
+        hands.work(due, start)
         gevent.joinall(DAY.following, timeout=4 * SPEC["timeout"], raise_error=True)
         telling.kill()
         self._send(last=True)
         AsyncResult().get()  # nothing more to do: the shape ends us
 
-    def _hand(self, due: Any, start: float) -> None:
-        """One connection: takes the next arrival, waits for its time, does it."""
+    def _do(self, client: Lean, arrival: Arrival, start: float, late: float) -> None:
         assert DAY is not None
-        client = Lean(DAY.target, SPEC["timeout"])
-        for arrival in due:
-            wait = start + arrival.due - monotonic()
-            if wait > 0:
-                gevent.sleep(wait)
-            if monotonic() > start + SPEC["seconds"] + SPEC["grace"]:
-                DAY.skip(arrival, start)
-            else:
-                DAY.run(client, arrival, start)
-        client.close()
+        if monotonic() > start + SPEC["seconds"] + SPEC["grace"]:
+            DAY.skip(arrival, start)
+        else:
+            DAY.run(client, arrival, start, late)
 
     def _tell(self) -> None:
         while True:

@@ -64,8 +64,9 @@ class Reads:
     spawn: Callable[[Callable[[], None]], Any] = lambda work: work()
     following: list[Any] = field(default_factory=list)  # replays under way
 
-    def run(self, client: Lean, arrival: Arrival, begin: float) -> None:
-        """Do what is due and note what came of it. Latency counts from when it was due."""
+    def run(self, client: Lean, arrival: Arrival, begin: float, own: float = 0.0) -> None:
+        """Do what is due and note what came of it. Latency counts from when it was due, less what the generator itself
+        was late with it (`own`), which is counted apart."""
         due = begin + arrival.due
         late = monotonic() - due
         if late > 0.01:
@@ -83,7 +84,7 @@ class Reads:
             return
         now = monotonic()
         self.tally.offer(due - self.start)
-        self.tally.done(now - self.start, arrival.call, industry or "none", (now - due) * 1000, cause, example)
+        self.tally.done(now - self.start, arrival.call, industry or "none", (now - due - own) * 1000, cause, example)
 
     def skip(self, arrival: Arrival, begin: float) -> None:
         """The phase is long over: what still waits for a connection is given up, and counted as an error."""

@@ -15,6 +15,8 @@ _GROWTH = 1.5
 _SLOW_MS = 250.0  # a person who scans does not notice less
 _KEPT = 0.98  # of what was offered, answered within the step
 _ERRORS = 0.01
+_CONNECTIONS = 4096  # opened where none is free: what is more than the node can do is to wait there, not here
+_CONNECTIONS = 4096  # opened where none is free: what is more than the node can do is to wait there, not here
 _BEYOND = (1.5, 2.0)  # of the first rate that was too much
 
 
@@ -48,7 +50,9 @@ async def _step(generators: Generators, profile: Profile, progress: Progress, ra
     seconds = profile.step_seconds
     progress.phase("逐级加压", f"step {rate:,.0f}/s", seconds)
     began = [0.0]
-    phase = Phase("steps", streams(rate, seconds), seconds, connections=512, timeout=10.0, patient=True, grace=2.0)
+    phase = Phase(
+        "steps", streams(rate, seconds), seconds, connections=_CONNECTIONS, timeout=10.0, patient=True, grace=2.0
+    )
     tally = await generators.run(phase, progress.load, lambda at: began.__setitem__(0, at - generators.start))
     return figures(tally, rate, int(began[0]) + 1, seconds)
 

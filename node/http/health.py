@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter, Request
@@ -29,7 +30,9 @@ async def ready(request: Request) -> Response:
     """200 while handles can be resolved; says apart whether they can be registered. Valkey away is only degraded."""
     node = node_of(request)
     resolution, registration, cache = await asyncio.gather(
-        _probe(_resolves, node), _probe(_registers, node), node.cache.probe()
+        _probe(_resolves, node, lambda: node.read_at),
+        _probe(_registers, node, lambda: node.committed_at),
+        node.cache.probe(),
     )
     usable = bool(cache) and node.fence.enabled and node.fence.server == cache
     body = {
@@ -54,9 +57,12 @@ async def _registers(node: Node) -> None:
     await in_transaction(node, work)
 
 
-async def _probe(work: Callable[[Node], Awaitable[None]], node: Node) -> bool:
+async def _probe(work: Callable[[Node], Awaitable[None]], node: Node, served: Callable[[], float]) -> bool:
+    """Whether it works; also where the probe was not served in time and others were meanwhile: a long queue is no
+    reason to be taken out of service, which would only make the queues of the others longer."""
+    begun = time.monotonic()
     try:
         await asyncio.wait_for(work(node), _PROBE_SECONDS)
     except (NodeError, TimeoutError, OSError):
-        return False
+        return served() > begun
     return True

@@ -91,7 +91,7 @@ class Posts(Connection):
         token = token_of(headers := dict(self.headers), door.settings.max_body)
         if token is None or len(headers) != len(self.headers) or self._head_size() > MAX_HEADERS:
             return None
-        if not _NOT_PLAIN.isdisjoint(headers) and not _only_keep_alive(self.headers):
+        if not _NOT_PLAIN.isdisjoint(headers) and not only_keep_alive(self.headers, _NOT_PLAIN):
             return None
         return token
 
@@ -141,6 +141,6 @@ class Posts(Connection):
             self.all_answered()
 
 
-def _only_keep_alive(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+def only_keep_alive(headers: Sequence[tuple[bytes, bytes]], not_plain: frozenset[bytes]) -> bool:
     """Whether what asks for more is but the `Connection: keep-alive` that old clients send."""
-    return all(value.lower() == b"keep-alive" for name, value in headers if name in _NOT_PLAIN)
+    return all(value.lower() == b"keep-alive" for name, value in headers if name in not_plain)

@@ -17,9 +17,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from node.http.answers import Answer, Wire, complete, request_id
 from node.http.copies import Copy
 from node.http.negotiation import wants_page
-from node.http.posting import Posts
 from node.http.requests import MAX_HEADERS
 from node.http.resolver import FrontDoor, plain
+from node.http.shedding import Shedding
 from node.joining import Found
 
 # A request with one of these is not for everybody, not whole in its head, or asks for more than the record.
@@ -44,7 +44,7 @@ class Direct:
 
     def __init__(self, protocol: Protocol, target: bytes, address: str) -> None:
         self._protocol, self.target, self.address = protocol, target, address
-        self.begin, self.handle = time.perf_counter(), ""
+        self.begin, self.handle, self.place = time.perf_counter(), "", 0
 
     def done(self) -> bool:
         return self.response_complete
@@ -56,7 +56,7 @@ class Direct:
         self._protocol.finish(self, None, error)
 
 
-class Protocol(Posts):
+class Protocol(Shedding):
     """One connection."""
 
     rests: set[bytes] = set()  # noqa: RUF012  # of the process
@@ -103,7 +103,12 @@ class Protocol(Posts):
         self._idle_seconds = self._keep_alive
         copy = self._kept.get(target)
         if copy is None or copy.until <= now:
-            return plain(target) and self._door is not None and self._begin(self._door, target, self._address)
+            door = self._door
+            if door is None or not plain(target):
+                return False
+            if door.records.full:
+                return self._shed(door.refuse(target, None, self._address))
+            return self._begin(door, target, self._address)
         state, wire = self.server_state, copy.wire
         if wire is None or wire[0] is not state.default_headers:
             wire = copy.wire = self._wire(copy.answer)
@@ -133,7 +138,8 @@ class Protocol(Posts):
 
     def on_headers_complete(self) -> None:
         self._target = self._plain_target()
-        if self._target and self._door is not None and self.idle_before() and self._direct():
+        plainly = bool(self._target) and self._door is not None
+        if self.idle_before() and ((plainly and self._direct()) or self._crowded()):
             self._answered = True
             self.head_done()
             return
@@ -191,6 +197,7 @@ class Protocol(Posts):
     def on_body(self, body: bytes) -> None:
         if not self._answered:
             super().on_body(body)
+        self._barren = 0
 
     def on_message_complete(self) -> None:
         # uvicorn would tell the cycle at hand, which is an earlier request's where this one was answered here.

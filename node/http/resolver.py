@@ -20,10 +20,11 @@ from uvicorn.server import ServerState
 
 from node import catalogue, metrics, suspicions
 from node.config import Settings
-from node.errors import ForgedHandle, HandleNotFound, HeadTooLarge, NodeError
+from node.errors import ForgedHandle, HandleNotFound, HeadTooLarge, NodeError, Overloaded
 from node.http import answers, owners, pages, refusals, scan_pages
 from node.http.answers import Answer, Wire
 from node.http.copies import Copies
+from node.http.crowd import Crowd
 from node.http.handle_api import api_answer
 from node.http.negotiation import CHINESE, LANGUAGES, Reader, reader_of, wants_page
 from node.http.queries import Query, query_of
@@ -39,18 +40,20 @@ _PREFIX = re.compile(rb"^/\d{2}\.\d{3,5}\.\d+(/|%2[fF])")
 # A path and no more (RFC 3986 pchar): uvicorn's own parsing of it changes nothing, and refuses nothing.
 _RECORD = re.compile(rb"/\d{2}\.\d{3,5}\.\d+(?:/|%2[fF])[!$%&'()*+,\-./0-9:;=@A-Z_a-z~]*")
 _API = b"/api/handles/"
+_BUSY = Overloaded.of(retry_after=1)
 _PRIVATE = (b"authorization", b"cookie")
 _log = logging.getLogger(__name__)
 
 
 class Begun(Waiter, Protocol):
-    """A plain request under way: its target, who asked when (perf_counter), and the handle as it was given. It is told
-    what was found."""
+    """A plain request under way: its target, who asked when (perf_counter), the handle as it was given, and its place
+    among those in hand. It is told what was found."""
 
     target: bytes
     address: str
     begin: float
     handle: str
+    place: int
 
 
 @dataclass(slots=True, frozen=True)
@@ -62,6 +65,7 @@ class BegunPage:
     begin: float  # perf_counter
     address: str
     reader: Reader
+    place: int  # among those in hand
 
 
 class FrontDoor:
@@ -72,6 +76,8 @@ class FrontDoor:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self.copies = Copies(settings.copies, self._still_kept, self._count_copies)
+        self.records, self.pages = Crowd(settings.overload_seconds), Crowd(settings.overload_seconds)
+        self._busy: dict[Reader | None, Answer] = {}  # what those are told who are not taken in
         self.settings = settings  # for the protocol class
         self.state: ServerState | None = None  # uvicorn's, from the protocol class: it counts what was answered
 
@@ -85,7 +91,13 @@ class FrontDoor:
         if scope["type"] != "http" or not ours(scope["method"], scope["raw_path"]):
             await self._app(scope, receive, send)
             return
-        await answers.send_answer(send, await self._answer(scope), scope["method"] == "HEAD")
+        crowd = self.pages if _page_asked(scope) else self.records
+        place = crowd.begin()
+        try:
+            answer = await self._answer(scope)
+        finally:
+            crowd.end(place)
+        await answers.send_answer(send, answer, scope["method"] == "HEAD")
 
     def begin(self, request: Begun) -> Answer | bool:
         """Begin to answer a plain request for a record: True where it will be told, or a refusal; False for the
@@ -96,13 +108,37 @@ class FrontDoor:
                 request.handle = decoded_path(target, "/api/handles/" if target.startswith(_API) else "/")
             else:  # what `plain` lets through is ASCII
                 request.handle = target[1:].decode()
-            return ask(self.node, request.handle, request)
+            begun = ask(self.node, request.handle, request)
+            if begun:
+                request.place = self.records.begin()
+            return begun
         except NodeError as error:
             self._count(request.handle, error, "memory", request.begin, request.address)
             return self._refusal(target, error, None)
 
+    def full(self) -> bool:
+        """Whether what is not a resolution is refused too: it takes as much of the worker."""
+        return self.records.full or self.pages.full
+
+    def stuck(self) -> bool:
+        """The same for a change, which may wait for PostgreSQL besides."""
+        return self.full() or self.node.queue.stands(self.settings.short_patience)
+
+    def refuse(self, target: bytes, reader: Reader | None, address: str) -> Answer:
+        """The answer to a resolution that is not taken in, counted as one that failed."""
+        begin = time.perf_counter()
+        (self.records if reader is None else self.pages).refuse("record" if reader is None else "page")
+        answer = self._busy.get(reader)
+        if answer is None or target.startswith(_API):
+            answer = self._refusal(target, _BUSY, reader)
+            if not target.startswith(_API):
+                self._busy[reader] = answer
+        self._count(target[1:].decode("ascii", "replace"), _BUSY, "none", begin, address)
+        return answer
+
     def finish(self, request: Begun, found: Found | None, error: BaseException | None) -> Answer | Wire:
         """The answer to what was begun."""
+        self.records.end(request.place)
         source, view = "pg", None
         try:
             if found is None:
@@ -143,10 +179,11 @@ class FrontDoor:
             asked = scan_pages.begin(self.node, handle, reader)
         except NodeError:
             return None  # said there
-        return BegunPage(handle, asked, begin, address, reader) if asked is not None else None
+        return BegunPage(handle, asked, begin, address, reader, self.pages.begin()) if asked is not None else None
 
     def finish_page(self, target: bytes, begun: BegunPage) -> Answer:
         """The page, once the future is done."""
+        self.pages.end(begun.place)
         refused = None
         try:
             answer = begun.asked.result()
@@ -255,6 +292,11 @@ class FrontDoor:
 def ours(method: str, target: bytes) -> bool:
     """Whether the resolver answers this."""
     return method in ("GET", "HEAD") and (_PREFIX.match(target) is not None or target.startswith(_API))
+
+
+def _page_asked(scope: Scope) -> bool:
+    accept = next((value for name, value in scope["headers"] if name == b"accept"), b"")
+    return not scope["raw_path"].startswith(_API) and wants_page(accept.decode("latin-1"))
 
 
 def plain(target: bytes) -> bool:

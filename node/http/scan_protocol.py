@@ -77,6 +77,8 @@ class ScanProtocol(Protocol):
         if headers is None or not _page(headers.get(b"accept", b"").decode("latin-1")):
             return False
         reader: Reader = _reader(headers.get(b"accept-language", b"").decode("latin-1"))
+        if door.pages.full:
+            return self._shed(door.refuse(target, reader, self.client_address()))
         begun = door.begin_page(target, reader, self.client_address())
         if begun is None:
             return False
