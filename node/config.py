@@ -44,6 +44,7 @@ class Settings:
     max_age: int = 0  # of public answers in others' caches; a recalled carton looks fine that much longer
     negative_ttl: int = 30  # of a kept "no such handle"
     read_queue: int = 4096  # first reads that wait for PostgreSQL, then 503
+    import_share: float = 0.25  # of its time an import works, at the least, while readers wait; 1: it waits for nobody
     header_seconds: float = 10.0  # for a whole request head, from its first byte
     body_seconds: float = 30.0  # without a byte of a body that was announced
     switched_off: frozenset[str] = frozenset()  # parts of the cache protocol, for tests of the tests; only with dev
@@ -104,6 +105,7 @@ class Settings:
             max_age=_number(env, "MAX_AGE", int, cls.max_age),
             negative_ttl=_number(env, "NEGATIVE_TTL", int, cls.negative_ttl),
             read_queue=_number(env, "READ_QUEUE", int, cls.read_queue),
+            import_share=_number(env, "IMPORT_SHARE", float, cls.import_share),
             header_seconds=_number(env, "HEADER_SECONDS", float, cls.header_seconds),
             body_seconds=_number(env, "BODY_SECONDS", float, cls.body_seconds),
             switched_off=frozenset(env.get("NODE_SWITCH_OFF", "").split(","))

@@ -21,6 +21,7 @@ from node.cache import Cache
 from node.config import Settings
 from node.errors import NodeError, Unavailable
 from node.fence import Fence
+from node.pace import Pace
 from node.places import Places
 from node.scan_memory import ScanMemory
 from node.sealing import Sealer
@@ -75,6 +76,7 @@ class Node:
     cache: Cache
     sealer: Sealer
     fence: Fence
+    pace: Pace  # of imports, beside readers
     name: str = field(default_factory=lambda: secrets.token_hex(6))  # of this worker, while it runs
     poll: asyncio.Future[None] | None = None  # the reading of the fence that is under way
     watcher: Any = None  # the connection that reads the fence, beside the pool: a busy pool must not stop the clock
@@ -122,7 +124,8 @@ async def open_node(settings: Settings) -> Node:
     except _AWAY as error:
         raise Unavailable.of(what="PostgreSQL", retry_after=2) from error
     at_once = asyncio.Semaphore(max(1, settings.pool_size - max(1, settings.pool_size // 4)))
-    return Node(settings, pool, at_once, Cache(_valkey, settings), sealer, Fence(settings.fence_lease), places=places)
+    cache, fence = Cache(_valkey, settings), Fence(settings.fence_lease)
+    return Node(settings, pool, at_once, cache, sealer, fence, Pace(settings.import_share), places=places)
 
 
 async def _nothing_to_reset(connection: Any) -> None:
