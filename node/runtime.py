@@ -91,7 +91,7 @@ class Node:
     batch_turns: Any = None  # enterprises' turns at batches; made by the first one
     groups: Any = None  # single registrations on their way; made by the first one
     settled: list[int] = field(default_factory=list)  # outbox messages that need no relay any more
-    proved_hosts: dict[int, tuple[float, frozenset[str]]] = field(default_factory=dict)  # by registrant; node.hosts
+    proved_hosts: dict[int, Any] = field(default_factory=dict)  # by registrant; node.hosts
     tally: Tally = field(default_factory=Tally)  # resolutions counted since they were last settled
     scan_memory: ScanMemory = field(default_factory=ScanMemory)
     places: Places = field(default_factory=Places)  # cities of addresses, where GEO_FILE is given
