@@ -33,7 +33,7 @@ from node.store.handles import NewRow
 
 _PREFIX = re.compile(rb'"handle"\s*:\s*"([0-9.]{8,64})/')
 _PART = 1000  # slow rows stored at a time: what is done with them between two answers of PostgreSQL takes 5 ms
-_RESTS = 2.0  # s in all of a transaction that gives way to readers: less than others wait for its locks
+_PATIENCE = 2.0  # s for which a transaction gives way to readers: others wait 5 for its locks
 _TOO_LONG = b"a line over 1 MiB"  # no JSON, so that its row is refused
 
 
@@ -166,7 +166,7 @@ async def _lots(conn: Any, prefix: Prefix, suffixes: Sequence[str]) -> dict[str,
 
 async def store_chunk(node: Node, conn: Connection, identity: Identity, chunk: Chunk, own: Mapping[str, Any]) -> Result:
     """Store a chunk in the caller's transaction."""
-    result, stride = Result(), Stride(node.pace, _RESTS)
+    result, stride = Result(), Stride(node.pace, _PATIENCE)
     if chunk.sure is not None and not await _store_sure(conn, identity, chunk.sure, own, result, stride):
         chunk = await slow_chunk(chunk.body, stride)  # a lot changed since it was read: its rows are judged again
     result.join(chunk.refused)

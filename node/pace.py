@@ -87,24 +87,23 @@ class Pace:
 
 
 class Stride:
-    """One import at work: pieces and rests, until it has rested `left` s. A transaction that rested for long would hold
-    its locks for as long, and its connection."""
+    """One import at work: pieces and rests for its first `patience` s, then all speed. A transaction that went on for
+    long would hold its locks for as long, and its connection."""
 
-    def __init__(self, pace: Pace, left: float) -> None:
-        self._pace, self._left = pace, left
+    def __init__(self, pace: Pace, patience: float) -> None:
+        self._pace = pace
         self._since = time.monotonic()
+        self._until = self._since + patience
 
     def rows(self, whole: int) -> int:
         """How many rows the next piece has."""
         self._pace.used()
-        return self._pace.rows(whole)
+        return self._pace.rows(whole) if time.monotonic() < self._until else whole
 
     async def breathe(self) -> None:
         """Between two pieces: others have their turn, and a rest where they wait."""
         now = time.monotonic()
-        seconds = min(self._left, self._pace.rest(now - self._since))
-        self._left -= seconds
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(self._pace.rest(now - self._since) if now < self._until else 0)
         self._since = time.monotonic()
 
     async def pieces(self, rows: Sequence[_T], whole: int) -> AsyncIterator[Sequence[_T]]:
