@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import handle_codec
 from node import catalogue, deliveries, logs, metrics, observing, polling
+from node.collecting import keep_collecting
 from node.config import Settings
 from node.counting import Counting
 from node.errors import BadRequest, HeadTooLarge, NodeError, NotFound
@@ -78,6 +79,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
                 housekeeping,
                 deliveries.errands,
                 observing.keep_observing,
+                keep_collecting,
             )
             node.tasks += [asyncio.create_task(work(node)) for work in lasting]
             node.tasks.append(asyncio.create_task(counting.keep()))

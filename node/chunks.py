@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import inf
 from operator import attrgetter
 from typing import Any
 
@@ -20,7 +21,8 @@ from handle_codec.twin import decode_rows, lots_named, sort_rows
 from node import catalogue
 from node.errors import DuplicateInBatch, NodeError
 from node.model import Identity, Kind, Prefix, Row
-from node.outcomes import TURN, Outcome, ReadRows, Result, compare, read_rows, turns
+from node.outcomes import TURN, Outcome, ReadRows, Result, compare, read_rows
+from node.pace import Stride
 from node.records import unpack
 from node.registration import fetch_lots, owned_prefix, store_rows
 from node.row_plans import plan_of
@@ -31,6 +33,7 @@ from node.store.handles import NewRow
 
 _PREFIX = re.compile(rb'"handle"\s*:\s*"([0-9.]{8,64})/')
 _PART = 1000  # slow rows stored at a time: what is done with them between two answers of PostgreSQL takes 5 ms
+_PATIENCE = 2.0  # s for which a transaction gives way to readers: others wait 5 for its locks
 _TOO_LONG = b"a line over 1 MiB"  # no JSON, so that its row is refused
 
 
@@ -72,27 +75,30 @@ def lines_of(body: bytes) -> list[bytes]:
     return [line for line in body.split(b"\n") if line.strip()]
 
 
-async def slow_chunk(body: bytes) -> Chunk:
+async def slow_chunk(body: bytes, stride: Stride) -> Chunk:
     """All rows for the slow way."""
     rows = lines_of(body)
-    return Chunk(body, len(rows), None, *await _read(rows, range(len(rows))))
+    return Chunk(body, len(rows), None, *await _read(rows, range(len(rows)), stride))
 
 
-async def _read(rows: Sequence[bytes], numbers: Sequence[int]) -> tuple[ReadRows, Result, Sequence[int]]:
+async def _read(
+    rows: Sequence[bytes], numbers: Sequence[int], stride: Stride
+) -> tuple[ReadRows, Result, Sequence[int]]:
     refused = Result()
 
     def refuse(outcome: Outcome) -> None:
         outcome.row = numbers[outcome.row]
         refused.add(outcome)
 
-    return await read_rows(rows, refuse), refused, numbers
+    return await read_rows(rows, stride, refuse), refused, numbers
 
 
 async def read_chunk(node: Node, body: bytes, template: str) -> Chunk:
     """Decode a chunk. `template` is the import's own, for rows without a lot."""
+    stride = Stride(node.pace, inf)
     planned = await _planned(node, body, template)
     if planned is None:
-        return await slow_chunk(body)
+        return await slow_chunk(body, stride)
     prefix, template_id, compiled, lots = planned
     values = {content: unpack(content)[0] for content in {row.content for row in lots.values()}}
     plan = plan_of(compiled, prefix, {s: values[row.content] for s, row in lots.items()}, without_lot=not lots)
@@ -108,10 +114,10 @@ async def read_chunk(node: Node, body: bytes, template: str) -> Chunk:
     unsure = sure.batch.unsure
     rows, places = [_TOO_LONG if row.raw is None else row.raw for row in unsure], [row.row for row in unsure]
     unsure.clear()  # 50,000 tuples for the collector to look at
-    slow, refused, numbers = await _read(rows, places)
+    slow, refused, numbers = await _read(rows, places, stride)
     # The earlier of two rows with one handle wins: for that both have to go the same way.
     if bool(slow.drafts) and await asyncio.to_thread(_meet, sure, slow):
-        return await slow_chunk(body)
+        return await slow_chunk(body, stride)
     return Chunk(body, sure.batch.row_count, sure, slow, refused, numbers)
 
 
@@ -160,12 +166,12 @@ async def _lots(conn: Any, prefix: Prefix, suffixes: Sequence[str]) -> dict[str,
 
 async def store_chunk(node: Node, conn: Connection, identity: Identity, chunk: Chunk, own: Mapping[str, Any]) -> Result:
     """Store a chunk in the caller's transaction."""
-    result = Result()
-    if chunk.sure is not None and not await _store_sure(conn, identity, chunk.sure, own, result):
-        chunk = await slow_chunk(chunk.body)  # a lot changed since it was read: its rows are judged again
+    result, stride = Result(), Stride(node.pace, _PATIENCE)
+    if chunk.sure is not None and not await _store_sure(conn, identity, chunk.sure, own, result, stride):
+        chunk = await slow_chunk(chunk.body, stride)  # a lot changed since it was read: its rows are judged again
     result.join(chunk.refused)
-    for part in chunk.slow.parts(_PART):
-        async for outcomes in turns(await store_rows(node, conn, identity, part)):
+    for part in chunk.slow.parts(lambda: stride.rows(_PART)):
+        async for outcomes in stride.pieces(await store_rows(node, conn, identity, part), TURN):
             for outcome in outcomes:
                 outcome.row = chunk.numbers[outcome.row]
                 result.add(outcome)
@@ -174,13 +180,15 @@ async def store_chunk(node: Node, conn: Connection, identity: Identity, chunk: C
     return result
 
 
-async def _store_sure(conn: Connection, identity: Identity, sure: Sure, own: Mapping[str, Any], result: Result) -> bool:
+async def _store_sure(
+    conn: Connection, identity: Identity, sure: Sure, own: Mapping[str, Any], result: Result, stride: Stride
+) -> bool:
     """False, with nothing done, where template or lots are no longer what the rows were held against."""
     batch, handle = sure.batch, f"{sure.prefix.prefix}/"
     try:
         prefix = await owned_prefix(conn, identity, sure.prefix.prefix)
     except NodeError as error:
-        async for numbers in turns(range(len(batch))):
+        async for numbers in stride.pieces(range(len(batch)), TURN):
             for i in numbers:
                 result.add(Outcome(batch.rows[i], handle + batch.suffix(i), "rejected", error=error))
         return True
@@ -189,11 +197,11 @@ async def _store_sure(conn: Connection, identity: Identity, sure: Sure, own: Map
         s: (r.content, r.template_id) for s, r in sure.lots.items()
     }:
         return False
-    async for numbers in turns(sure.doubles):
+    async for numbers in stride.pieces(sure.doubles, TURN):
         for i in numbers:
             double = DuplicateInBatch.of(handle=handle + batch.suffix(i), first="—")
             result.add(Outcome(batch.rows[i], handle + batch.suffix(i), "rejected", error=double))
-    created = await _copy(conn, prefix, sure, own, result)
+    created = await _copy(conn, prefix, sure, own, result, stride)
     result.counts["created"] += created
     if created:
         if not prefix.used:
@@ -202,20 +210,22 @@ async def _store_sure(conn: Connection, identity: Identity, sure: Sure, own: Map
     return True
 
 
-async def _copy(conn: Connection, prefix: Prefix, sure: Sure, own: Mapping[str, Any], result: Result) -> int:
+async def _copy(
+    conn: Connection, prefix: Prefix, sure: Sure, own: Mapping[str, Any], result: Result, stride: Stride
+) -> int:
     """The number of rows that were new; the others are compared with what was there."""
     if not len(sure.order):
         return 0
-    stamp = datetime.now(UTC)
+    rows = store.Rows(sure.batch, sure.order, prefix.id, sure.template_id, datetime.now(UTC), stride)
     if not own["staging"] and not own["check_only"]:
-        if await store.copy_straight(conn, sure.batch, sure.order, prefix.id, sure.template_id, stamp):
+        if await store.copy_straight(conn, rows):
             return len(sure.order)
         await store.to_staging(conn, own["id"])  # each failed try leaves dead rows: one is enough
-    created = await store.copy_staged(conn, sure.batch, sure.order, prefix, sure.template_id, stamp)
+    created = await store.copy_staged(conn, rows, prefix)
     old: list[int] = []
-    async for numbers in turns(sure.order, 4 * TURN):
+    async for numbers in stride.pieces(sure.order, 4 * TURN):
         old += [i for i in numbers if sure.batch.suffix(i) not in created]
-    async for numbers in turns(old):
+    async for numbers in stride.pieces(old, TURN):
         part = [(i, sure.new_row(i)) for i in numbers]
         stored = await handles.fetch_many(conn, prefix.id, [r.shard for _, r in part], [r.suffix for _, r in part])
         for i, row in part:

@@ -74,5 +74,5 @@ async def _apply(node: Node, conn: Connection, identity: Identity, own: Any, num
             reason=f"chunk {number}, row {outcome.row}, {outcome.handle}: {error.detail}",
             reason_zh="整批导入未生效",
         )
-    await settle(conn, own["id"], number, chunk.count, result)
+    await settle(node, conn, own["id"], number, chunk.count, result)
     return chunk.prefixes()

@@ -47,6 +47,7 @@ class Settings:
     # the rest at once; 0 turns that off. Pages beside an import, or in a pause of the disk, wait up to 0.3 s.
     overload_seconds: float = 0.5
     read_queue: int = 4096  # first reads that wait for PostgreSQL, then 503
+    import_share: float = 0.25  # of its time an import works, at the least, while readers wait; 1: it waits for nobody
     header_seconds: float = 10.0  # for a whole request head, from its first byte
     body_seconds: float = 30.0  # without a byte of a body that was announced
     switched_off: frozenset[str] = frozenset()  # parts of the cache protocol, for tests of the tests; only with dev
@@ -114,6 +115,7 @@ class Settings:
             negative_ttl=_number(env, "NEGATIVE_TTL", int, cls.negative_ttl),
             overload_seconds=_number(env, "OVERLOAD_SECONDS", float, cls.overload_seconds),
             read_queue=_number(env, "READ_QUEUE", int, cls.read_queue),
+            import_share=_number(env, "IMPORT_SHARE", float, cls.import_share),
             header_seconds=_number(env, "HEADER_SECONDS", float, cls.header_seconds),
             body_seconds=_number(env, "BODY_SECONDS", float, cls.body_seconds),
             switched_off=frozenset(env.get("NODE_SWITCH_OFF", "").split(","))

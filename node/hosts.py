@@ -17,6 +17,7 @@ import random
 import secrets
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Any
@@ -40,6 +41,7 @@ MAX_HOSTS = 50
 CHECKS_AN_HOUR = 60  # each sends three requests to a host of the caller's choice
 _KEPT_SECONDS = 0.5  # a proof taken back is dead as soon as a revoked key (architecture.md 6)
 _KEPT_REGISTRANTS = 4096
+_LATELY = 5.0  # s
 _DAY = timedelta(days=1)
 _AGAIN = timedelta(hours=6)  # after a failed check
 _LAPSE_CHECKS = 4
@@ -56,22 +58,36 @@ class State(IntEnum):
         return self.name.lower()
 
 
+@dataclass(slots=True)
+class _Known:
+    """An enterprise's proved hosts, good until then; `asked` for last. Both in monotonic s."""
+
+    until: float
+    hosts: frozenset[str]
+    asked: float
+
+
 async def proved(node: Node, registrant_id: int) -> frozenset[str]:
     """The hosts that this enterprise has proved, at most half a second old; none while PostgreSQL is away, so that
     a page is still shown then, with text in place of links."""
     begun = time.monotonic()
-    kept = node.proved_hosts.get(registrant_id)
-    if kept and begun < kept[0]:
-        return kept[1]
+    known: dict[int, _Known] = node.proved_hosts
+    kept = known.get(registrant_id)
+    if kept is not None and begun < kept.until:
+        kept.asked = begun
+        return kept.hosts
+    # With all that were asked for lately: their pages would each need a query of their own half a second later.
+    asked = {r: k.asked for r, k in known.items() if k.asked > begun - _LATELY} | {registrant_id: begun}
     try:
         async with reading(node) as conn:
-            found = frozenset(await store.proved(conn, registrant_id))
+            found = await store.proved_of(conn, list(asked))
     except Unavailable:
-        found = frozenset()
-    if len(node.proved_hosts) >= _KEPT_REGISTRANTS:
-        node.proved_hosts.clear()
-    node.proved_hosts[registrant_id] = (begun + _KEPT_SECONDS, found)
-    return found
+        asked, found = {registrant_id: begun}, {}
+    if len(known) >= _KEPT_REGISTRANTS:
+        known.clear()
+    for registrant, at in asked.items():
+        known[registrant] = _Known(begun + _KEPT_SECONDS, frozenset(found.get(registrant, ())), at)
+    return known[registrant_id].hosts
 
 
 async def claim(node: Node, identity: Identity, text: str, claimed: Claim | None) -> tuple[dict[str, Any], bool]:

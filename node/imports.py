@@ -27,7 +27,8 @@ from node.errors import (
     Unavailable,
 )
 from node.model import Identity
-from node.outcomes import Result, turns
+from node.outcomes import TURN, Result
+from node.pace import Stride
 from node.runtime import Connection, Node, reading
 from node.store import imports as store
 from node.turns import Turns
@@ -150,7 +151,7 @@ async def put_chunk(
             result = await stored(node, doing.conn, identity, own, chunk)
             if not own["check_only"]:
                 doing.grown += chunk.prefixes()
-            return await settle(doing.conn, import_id, number, chunk.count, result) | given.note
+            return await settle(node, doing.conn, import_id, number, chunk.count, result) | given.note
 
         async with slots(node).storing:
             answer = await change(node, work)
@@ -195,11 +196,13 @@ class _TakeBack(Exception):
     pass
 
 
-async def settle(conn: Connection, import_id: str, number: int, rows: int, result: Result) -> dict[str, Any]:
+async def settle(
+    node: Node, conn: Connection, import_id: str, number: int, rows: int, result: Result
+) -> dict[str, Any]:
     counts = {name: result.counts[name] for name in _OUTCOMES}
     await store.settle(conn, import_id, number, [rows, *counts.values()])
     shown: list[dict[str, Any]] = []
-    async for lines in turns(result.lines):
+    async for lines in Stride(node.pace, 1.0).pieces(result.lines, TURN):
         await store.insert_errors(conn, import_id, number, lines)
         shown += [{key: getattr(line, key) for key in _SHOWN} for line in lines[: _SHOWN_ERRORS - len(shown)]]
     return {"chunk": number, "rows": rows, **counts, "errors": shown}

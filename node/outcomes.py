@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import msgspec
 
@@ -14,10 +12,10 @@ from node import metrics
 from node.drafts import Draft, draft_of
 from node.errors import DuplicateInBatch, HandleConflict, HandleDeleted, NodeError
 from node.model import Row, Status
+from node.pace import Stride
 from node.store.handles import NewRow
 from node.store.imports import ErrorLine
 
-_T = TypeVar("_T")
 TURN = 500  # rows handled without giving way: about 5 ms
 
 
@@ -80,10 +78,12 @@ class ReadRows:
     drafts: dict[int, Draft] = field(default_factory=dict)
     refused: dict[int, Outcome] = field(default_factory=dict)
 
-    def parts(self, size: int) -> Iterator[ReadRows]:
-        """The drafts in parts of `size` rows, each under its number."""
-        for first in range(0, self.count, size):
-            numbers = range(first, min(first + size, self.count))
+    def parts(self, size: Callable[[], int]) -> Iterator[ReadRows]:
+        """The drafts in parts of so many rows, each under its number."""
+        first = 0
+        while first < self.count:
+            numbers = range(first, min(first + size(), self.count))
+            first = numbers.stop
             yield ReadRows(len(numbers), {n: self.drafts[n] for n in numbers if n in self.drafts})
 
 
@@ -93,17 +93,12 @@ def bare(error: NodeError) -> NodeError:
     return error
 
 
-async def turns(rows: Sequence[_T], size: int = TURN) -> AsyncIterator[Sequence[_T]]:
-    """Slices of `rows`, giving way to other requests between them."""
-    for first in range(0, len(rows), size):
-        await asyncio.sleep(0)
-        yield rows[first : first + size]
-
-
-async def read_rows(rows: Sequence[bytes | msgspec.Raw], refuse: Callable[[Outcome], None] | None = None) -> ReadRows:
+async def read_rows(
+    rows: Sequence[bytes | msgspec.Raw], stride: Stride, refuse: Callable[[Outcome], None] | None = None
+) -> ReadRows:
     """Read rows, giving way to other requests every few milliseconds. `refuse` takes the outcomes of those that cannot
     be read; without it they are kept in what is returned."""
-    read = ReadRows(len(rows))
+    read, pause = ReadRows(len(rows)), stride.rows(TURN)
 
     def keep(outcome: Outcome) -> None:
         read.refused[outcome.row] = outcome
@@ -111,8 +106,9 @@ async def read_rows(rows: Sequence[bytes | msgspec.Raw], refuse: Callable[[Outco
     take = refuse or keep
     first: dict[str, int] = {}
     for number, raw in enumerate(rows):
-        if number % TURN == TURN - 1:
-            await asyncio.sleep(0)
+        if number == pause:
+            await stride.breathe()
+            pause += stride.rows(TURN)
         try:
             draft = draft_of(raw)
         except NodeError as error:

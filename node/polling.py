@@ -45,6 +45,7 @@ async def _poll(node: Node, limit: float) -> None:
     started = time.monotonic()
     async with watching(node, limit) as conn:
         found = await store.poll(conn, fence.position, node.settings.cache_ttl)
+    node.pace.felt(time.monotonic() - started)
     fence.apply(found, started)
     node.cache.expect(fence.server)
 

@@ -52,6 +52,7 @@ class Reads:
     def __init__(self, node: Node) -> None:
         self._node = node
         self.answered: Callable[[], int] = int  # how many requests the worker has answered; told by who counts them
+        node.pace.answered = lambda: self.answered()
         joiner = partial(
             Joiner,
             size=_SIZE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from math import inf
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from node.errors import (
 from node.minted_rows import MintedRows
 from node.model import Identity, Interval, Kind, Prefix, PrefixStatus, Row, Status
 from node.outcomes import TURN, Outcome, ReadRows, compare, read_rows, tally
+from node.pace import Stride
 from node.records import pack, unpack
 from node.runtime import Connection, Node
 from node.store import handles, prefixes
@@ -48,7 +50,7 @@ async def register(
     What is acknowledged as created or unchanged is durable; nothing of a refused row is stored.
     """
 
-    read = await read_rows(rows)
+    read = await read_rows(rows, Stride(node.pace, inf))
 
     async def work(doing: Change) -> list[Outcome]:
         outcomes = await store_rows(node, doing.conn, identity, read, kind=kind)

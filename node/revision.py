@@ -98,9 +98,12 @@ async def _revise(node: Node, identity: Identity, handle: str, version: int | No
         prefix = await owned_prefix(doing.conn, identity, prefix_text)
         if handle_codec.is_serial(suffix):
             await intervals.hold(doing.conn, prefix)  # before lots, as everywhere
-        # Before the row's lock: registrations hold the lot shared and then look at it.
-        await prefixes.hold_lots(doing.conn, prefix.id, [suffix], alone=True)
         shard = handle_codec.shard_of(suffix, prefix.home, prefix.spread)
+        known = await handles.fetch(doing.conn, shard, prefix.id, suffix)
+        if known is None or known.kind == Kind.LOT:
+            # Before the row's lock: registrations hold the lot shared and then look at it. What is an item stays one,
+            # and would wait for whole chunks of imports: 64 locks stand for all lots of a prefix.
+            await prefixes.hold_lots(doing.conn, prefix.id, [suffix], alone=True)
         item = await items.lock(node, doing.conn, prefix, suffix)
         row = item.row
         if row is None or not items.is_registered(item):

@@ -21,6 +21,7 @@ from node.cache import Cache
 from node.config import Settings
 from node.errors import NodeError, Unavailable
 from node.fence import Fence
+from node.pace import Pace
 from node.places import Places
 from node.scan_memory import ScanMemory
 from node.sealing import Sealer
@@ -76,6 +77,7 @@ class Node:
     cache: Cache
     sealer: Sealer
     fence: Fence
+    pace: Pace  # of imports, beside readers
     name: str = field(default_factory=lambda: secrets.token_hex(6))  # of this worker, while it runs
     poll: asyncio.Future[None] | None = None  # the reading of the fence that is under way
     watcher: Any = None  # the connection that reads the fence, beside the pool: a busy pool must not stop the clock
@@ -90,7 +92,7 @@ class Node:
     batch_turns: Any = None  # enterprises' turns at batches; made by the first one
     groups: Any = None  # single registrations on their way; made by the first one
     settled: list[int] = field(default_factory=list)  # outbox messages that need no relay any more
-    proved_hosts: dict[int, tuple[float, frozenset[str]]] = field(default_factory=dict)  # by registrant; node.hosts
+    proved_hosts: dict[int, Any] = field(default_factory=dict)  # by registrant; node.hosts
     tally: Tally = field(default_factory=Tally)  # resolutions counted since they were last settled
     scan_memory: ScanMemory = field(default_factory=ScanMemory)
     queue: Standing = field(default_factory=Standing)  # for a place among the transactions
@@ -126,7 +128,8 @@ async def open_node(settings: Settings) -> Node:
     except _AWAY as error:
         raise Unavailable.of(what="PostgreSQL", retry_after=2) from error
     at_once = asyncio.Semaphore(max(1, settings.pool_size - max(1, settings.pool_size // 4)))
-    return Node(settings, pool, at_once, Cache(_valkey, settings), sealer, Fence(settings.fence_lease), places=places)
+    cache, fence = Cache(_valkey, settings), Fence(settings.fence_lease)
+    return Node(settings, pool, at_once, cache, sealer, fence, Pace(settings.import_share), places=places)
 
 
 async def _nothing_to_reset(connection: Any) -> None:

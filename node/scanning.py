@@ -17,6 +17,7 @@ from node.records import Resolved, is_public
 from node.revision import shards_of
 from node.runtime import Node, reading
 from node.shortening import cut_text, within_budget
+from node.showing import display
 from node.shown_links import Link, LinkOk, nobody, read_link
 from node.store import handles, prefixes
 from node.tracing import trace
@@ -111,7 +112,7 @@ def described(resolved: Resolved, trades: Trades, link_ok: LinkOk = nobody) -> S
     attributes = compiled.view(resolved.attributes, "public") if compiled else {}
     trade = trades.of_template(compiled.template if compiled else None)
     groups, values, shortened = within_budget(
-        compiled.display(attributes, "public") if compiled else [], _texts(resolved)
+        display(compiled.template.groups, compiled.template.fields, attributes) if compiled else [], _texts(resolved)
     )
     lines = {line["code"]: _judged(line, trade, link_ok) for group in groups for line in group["fields"]}
     facts = _facts(lines, trade)

@@ -165,14 +165,14 @@ def ledger(node: Node) -> Ledger[list[Claim]]:
     return Ledger("scan", node.scan_memory.take, apply, merge)
 
 
-async def scans_of(node: Node, prefix: Prefix, suffix: str) -> Scans | None:
+async def scans_of(node: Node, prefix: Prefix, suffix: str, lot: str = "") -> Scans | None:
     """What a page says of an item's scans; None while PostgreSQL is away. Settled scans only: up to a second old, but
-    never without the first, which is committed at once.
+    never without the first, which is committed at once. `lot` as in `ask`.
 
     Cheap enough for every page: what is asked while a query is under way goes together with the next one.
     """
     try:
-        found = await ask(node, prefix, suffix)
+        found = await ask(node, prefix, suffix, lot)
     except Unavailable:
         return None
     if found.before:

@@ -9,6 +9,7 @@ _MAX_ROWS = 20  # records of a table
 _MAX_TEXT = 300  # characters of one value
 _BUDGET = 24_000  # bytes of groups and values, markup counted: the page stays under 60 KB
 _MARKUP = 190  # bytes around one line
+_NOTED = "short"  # in a line: how it is shortened, whether it was cut, what it costs
 _ESCAPED = re.compile("[<>&'\"]")
 
 
@@ -20,11 +21,15 @@ def within_budget(
     for group in groups:
         lines = []
         for line in group["fields"]:
-            short, was_cut = _shortened(line)
-            left -= _cost(short)
+            noted = line.get(_NOTED)  # by a page before: items of a lot share lines
+            if noted is None:
+                short, was_cut = _shortened(line)
+                noted = line[_NOTED] = short, was_cut, _cost(short)
+            short, was_cut, cost = noted
+            left -= cost
             cut |= was_cut or left < 0
             if left >= 0:
-                lines.append(short)
+                lines.append({**short})
         if lines:
             kept.append({**group, "fields": lines})
     texts = []

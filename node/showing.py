@@ -23,6 +23,10 @@ _ORGANISATION = re.compile(
 )
 _GEO_COARSE = re.compile(r"(-?[0-9]+(?:\.[0-9]{1,2})?)[0-9]*, ?(-?[0-9]+(?:\.[0-9]{1,2})?)[0-9]*")
 _BEIJING = "+08:00"
+_PLAIN = frozenset((str, int, float, bool))
+_LONG = 300  # characters
+_KEPT = 4096  # lines of about a kilobyte
+_LINES: dict[tuple[int, type, Any, str], tuple[Field, dict[str, Any]]] = {}
 _UNITS_EN = {
     "天": "days",
     "年": "years",
@@ -90,12 +94,27 @@ def _as_data(value: Any) -> str:
 
 
 def display(groups: Iterable[Group], fields: Iterable[Field], values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The scan page's groups with the fields that are present; groups without any are left out."""
+    """The scan page's groups with the fields that are present; groups without any are left out. Lines are shared by
+    pages: nobody may change them, except to note with them what follows from them (node/shortening.py)."""
     lines: dict[str, list[dict[str, Any]]] = {group.code: [] for group in groups}
     for field in fields:
         if field.code in values:
-            lines[field.group].append(_line(field, values))
+            lines[field.group].append(_kept_line(field, values))
     return [{"code": g.code, "zh": g.zh, "en": g.en, "fields": lines[g.code]} for g in groups if lines[g.code]]
+
+
+def _kept_line(field: Field, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Items of a lot have most lines in common."""
+    raw = values[field.code]
+    if type(raw) not in _PLAIN or (type(raw) is str and len(raw) > _LONG):
+        return _line(field, values)
+    key = (id(field), type(raw), raw, str(values.get(field.unit_by, "")))
+    kept = _LINES.get(key)
+    if kept is None:
+        if len(_LINES) >= _KEPT:
+            _LINES.clear()
+        kept = _LINES[key] = field, _line(field, values)  # with its field, whose id is nobody else's meanwhile
+    return kept[1]
 
 
 def _line(field: Field, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from node import imports
 from node.errors import TooManyRequests, Unavailable
 from node.grouping import _MOST, _OWN, Single, _in_turns, groups_of
 from node.runtime import Node, in_transaction, reading
+from node.store import prefixes
 from node.turns import Turns, batches
 
 
@@ -115,6 +116,24 @@ async def test_a_flood_of_batches_is_refused_and_others_are_served(
     await held.aclose()
     assert (await other).json()["summary"]["created"] == 1
     assert [(await task).json()["summary"]["created"] for task in flood] == [1] * len(flood)
+
+
+async def test_a_change_of_an_item_waits_for_no_chunk(served: Node, client: Any, firm: Any) -> None:
+    """A chunk holds its lots until its transaction ends. 64 locks stand for all lots of a prefix, so that other names
+    share them: here each one is held."""
+    row = _row(firm, "ITEM-OF-NO-LOT")
+    assert (await client.post("/api/v1/handles", json=row, headers=firm.headers)).status_code == 201
+    path = f"/api/v1/handles/{row['handle']}"
+
+    async def work(conn: Any) -> list[int]:
+        prefix = await prefixes.hold(conn, firm.prefix)
+        assert prefix is not None
+        await prefixes.hold_lots(conn, prefix.id, [f"LOT-{n}" for n in range(1000)])
+        values = [{"index": 1, "type": "URL", "data": "https://example.com/other"}]
+        put = await client.put(path, json={"values": values}, headers=firm.headers)
+        return [put.status_code, (await client.delete(path, headers=firm.headers)).status_code]
+
+    assert await in_transaction(served, work) == [200, 200]
 
 
 async def test_chunks_have_turns_of_their_own(node: Node) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
-from node.templates import compile_template, load_industries
+from node import showing
+from node.templates import Compiled, compile_template, load_industries
 
 INDUSTRIES = {template.code: compile_template(template) for template in load_industries()}
 
@@ -78,3 +79,23 @@ def test_lines_of_the_scan_page():
     assert home[0]["value"] == "0.3 mg/L"
     shoe = INDUSTRIES["shoes"].display({"child_flag": True}, "public")[0]["fields"][0]
     assert (shoe["value"], shoe["raw"]) == ("是", True)
+
+
+def test_lines_are_kept_for_just_the_same_value() -> None:
+    """Pages share lines: of the same field of the same template, and a value of the same type."""
+    machinery, home = INDUSTRIES["machinery"], INDUSTRIES["home"]
+    assert _line(machinery, active_carrier=True) is _line(machinery, active_carrier=True)
+    assert _line(machinery, active_carrier=True) == _line(compile_template(machinery.template), active_carrier=True)
+    values = [_line(machinery, active_carrier=raw)["value"] for raw in (True, 1, 1.0)]
+    assert values == ["是", "1", "1.0"]
+    by_method = [
+        home.display({"emission_value": 0.3, "test_method": method})[0]["fields"][0] for method in ("干燥器", "气候箱")
+    ]
+    assert by_method[0]["value"] != by_method[1]["value"]  # its unit is the other field's to say
+
+
+def _line(compiled: Compiled, **values: Any) -> dict[str, Any]:
+    template = compiled.template
+    (group,) = showing.display(template.groups, template.fields, values)
+    (line,) = group["fields"]
+    return line

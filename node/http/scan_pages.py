@@ -22,7 +22,7 @@ from node.resolution import ask, parsed, resolve, resolve_for_page
 from node.runtime import Node
 from node.scan_memory import Scans as Counted
 from node.scan_tokens import LOT, SHIPPED, UNSHIPPED, VOID
-from node.scanning import NOT_COUNTED, Scans
+from node.scanning import NOT_COUNTED, Scans, events_of
 
 _STATES = {"unshipped": UNSHIPPED, "void": VOID}
 
@@ -132,14 +132,16 @@ async def page_of(node: Node, resolved: Resolved, reader: Reader) -> Answer:
     """The page of what was resolved, whoever asks: it is shown to others and photographed."""
     row, prefix = resolved.row, resolved.prefix
     proved = await hosts.proved(node, prefix.registrant_id)
-    found = await scans.scans_of(node, prefix, row.suffix)
+    found = await scans.scans_of(node, prefix, row.suffix, row.lot)
     before = Scans(found.before, found.first_at, found.first_place) if found else NOT_COUNTED
+    # Asked with the scans of many others: most items have no trace, and need no query of their own.
+    events = await events_of(node, resolved) if found is None or found.traced else []
     claim = _claim(node, resolved)
 
     def link_ok(url: str) -> bool:
         return hosts.link_ok(url, proved)
 
-    return pages.as_answer(await pages.scan(node, resolved, reader, scans=before, claim=claim, link_ok=link_ok))
+    return pages.as_answer(pages.scan_page(node, resolved, events, reader, before, claim, link_ok))
 
 
 async def leave(node: Node, handle: str, reader: Reader) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +16,7 @@ _INSERT = f"INSERT INTO host (registrant_id, host, token) VALUES ($1, $2, $3) RE
 _FETCH = f"SELECT {_COLUMNS} FROM host WHERE registrant_id = $1 AND host = $2"
 _FETCH_HELD = f"{_FETCH} FOR UPDATE"
 _OF = f"SELECT {_COLUMNS} FROM host WHERE registrant_id = $1 ORDER BY host"
-_PROVED = "SELECT host FROM host WHERE registrant_id = $1 AND state = 1"
+_PROVED = "SELECT registrant_id, host FROM host WHERE registrant_id = ANY ($1::integer[]) AND state = 1"
 _DELETE = "DELETE FROM host WHERE registrant_id = $1 AND host = $2 RETURNING state"
 _JUDGED = f"""
     UPDATE host SET state = $3, method = $4, proved_at = $5, checked_at = now(), failing_since = $6, failures = $7,
@@ -62,7 +63,15 @@ async def of_registrant(conn: ReadConnection, registrant_id: int) -> list[Any]:
 
 
 async def proved(conn: ReadConnection, registrant_id: int) -> list[str]:
-    return [row["host"] for row in await conn.fetch(_PROVED, registrant_id)]
+    return (await proved_of(conn, [registrant_id])).get(registrant_id, [])
+
+
+async def proved_of(conn: ReadConnection, registrant_ids: Sequence[int]) -> dict[int, list[str]]:
+    """The hosts that each of these has proved; without those that have none."""
+    found: dict[int, list[str]] = {}
+    for row in await conn.fetch(_PROVED, registrant_ids):
+        found.setdefault(row["registrant_id"], []).append(row["host"])
+    return found
 
 
 async def delete(conn: Connection, registrant_id: int, host: str) -> bool:

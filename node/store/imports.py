@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from handle_codec.columns import RowBatch
 from handle_codec.rows import COPY_HEADER, COPY_TRAILER
 from handle_codec.twin import copy_rows
 from node.model import SHARDS, Prefix
+from node.pace import Stride
 from node.runtime import Connection, ReadConnection
 
 _INSERT = """
@@ -176,28 +178,34 @@ def shard_of(prefix: Prefix, suffix: str) -> int:
     return handle_codec.shard_of(suffix, prefix.home, prefix.spread)
 
 
-async def _binary(
-    batch: RowBatch, order: memoryview, prefix_id: int, template_id: int, stamp: datetime
-) -> AsyncIterator[bytes]:
-    """The rows in PostgreSQL's binary COPY format, a few thousand at a time."""
-    micros = (stamp - _EPOCH) // timedelta(microseconds=1)
-    yield COPY_HEADER
-    for first in range(0, len(order), _SLICE):
-        count = min(_SLICE, len(order) - first)
-        yield copy_rows(batch, order, prefix_id, template_id, micros, first, count)
-    yield COPY_TRAILER
+@dataclass(slots=True)
+class Rows:
+    """Rows that leave as COPY: those of `order`, under one prefix, by one template."""
+
+    batch: RowBatch
+    order: memoryview
+    prefix_id: int
+    template_id: int
+    stamp: datetime
+    stride: Stride
+
+    async def binary(self) -> AsyncIterator[bytes]:
+        """In PostgreSQL's binary format, a few thousand at a time."""
+        micros = (self.stamp - _EPOCH) // timedelta(microseconds=1)
+        yield COPY_HEADER
+        async for part in self.stride.pieces(range(len(self.order)), _SLICE):
+            yield copy_rows(self.batch, self.order, self.prefix_id, self.template_id, micros, part[0], len(part))
+        yield COPY_TRAILER
 
 
-async def copy_straight(
-    conn: Connection, batch: RowBatch, order: memoryview, prefix_id: int, template_id: int, stamp: datetime
-) -> bool:
+async def copy_straight(conn: Connection, rows: Rows) -> bool:
     """COPY into the table itself, in a savepoint; False, and nothing stored, where anything stood in the way.
 
     Any error of the try means that: a duplicate is a unique violation here, but an internal error on Citus. A session
     that ended, a full disk, a deadlock are not of the try, and go on up.
     """
     raw: Any = conn
-    source = _binary(batch, order, prefix_id, template_id, stamp)
+    source = rows.binary()
     try:
         async with raw.transaction():
             await raw.copy_to_table("handle", source=source, format="binary", columns=_COLUMNS)
@@ -208,13 +216,11 @@ async def copy_straight(
     return True
 
 
-async def copy_staged(
-    conn: Connection, batch: RowBatch, order: memoryview, prefix: Prefix, template_id: int, stamp: datetime
-) -> set[str]:
+async def copy_staged(conn: Connection, rows: Rows, prefix: Prefix) -> set[str]:
     """COPY into a temporary table, then what is new from there; returns the suffixes of the new ones."""
     raw: Any = conn
     await conn.execute(_MAKE_STAGE)
-    source = _binary(batch, order, prefix.id, template_id, stamp)
+    source = rows.binary()
     await raw.copy_to_table("import_stage", source=source, format="binary", columns=_COLUMNS)
     shards = sorted((prefix.home + k) % SHARDS for k in range(prefix.spread))
     stored = await conn.fetch(_FROM_STAGE, shards)
