@@ -35,6 +35,7 @@ class Phase:
     timeout: float = 10.0
     grace: float = 10.0  # s after the end in which what waits for a connection is still sent
     patient: bool = False  # a drill: silence is what is looked for
+    apart: bool = False  # more may be offered than the generators' processors can send in time: that is not latency
 
 
 @dataclass
@@ -60,7 +61,7 @@ class Generators:
             "tag": self.tag, "start": self.start, "workers": self.workers, "phase": phase.name,
             "streams": [asdict(s) for s in phase.streams], "seconds": phase.seconds,
             "connections": phase.connections, "timeout": phase.timeout,
-            "grace": phase.grace,
+            "grace": phase.grace, "apart": phase.apart,
         }  # fmt: skip
         path.write_text(json.dumps(document), "utf-8")
         return path

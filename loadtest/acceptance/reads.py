@@ -65,8 +65,8 @@ class Reads:
     following: list[Any] = field(default_factory=list)  # replays under way
 
     def run(self, client: Lean, arrival: Arrival, begin: float, own: float = 0.0) -> None:
-        """Do what is due and note what came of it. Latency counts from when it was due, less what the generator itself
-        was late with it (`own`), which is counted apart."""
+        """Do what is due and note what came of it. Latency counts from when it was due, less `own`: s that are the
+        generator's own doing, where a phase counts them apart."""
         due = begin + arrival.due
         late = monotonic() - due
         if late > 0.01:

@@ -51,7 +51,7 @@ async def _step(generators: Generators, profile: Profile, progress: Progress, ra
     progress.phase("逐级加压", f"step {rate:,.0f}/s", seconds)
     began = [0.0]
     phase = Phase(
-        "steps", streams(rate, seconds), seconds, connections=_CONNECTIONS, timeout=10.0, patient=True, grace=2.0
+        "steps", streams(rate, seconds), seconds, _CONNECTIONS, timeout=10.0, grace=2.0, patient=True, apart=True
     )
     tally = await generators.run(phase, progress.load, lambda at: began.__setitem__(0, at - generators.start))
     return figures(tally, rate, int(began[0]) + 1, seconds)
