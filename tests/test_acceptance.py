@@ -509,3 +509,24 @@ def test_a_connection_is_opened_only_where_none_is_free() -> None:
     assert {id(client) for client, _ in used[:3]} == {id(client) for client in made}
     assert len(used) == 9
     assert all(late >= 0.0 for _, late in used)
+
+
+def test_the_day_is_counted_apart(tmp_path: Path) -> None:
+    """What its limits are held against is of its seconds alone, and exact: 1 in 100 of all, whatever second they fell into."""
+    book = Book(tmp_path, {"done": {}})
+    book.phases = [
+        {"name": "morning", "from": 0.0, "to": 9.7},
+        {"name": "day", "from": 10.0, "to": 29.5},
+        {"name": "steps", "from": 30.0, "to": None},
+    ]
+    for second in range(40):
+        for n in range(10):
+            slow = 10 <= second < 30 and n == 0 and second % 10 == 0
+            book.tally.done(
+                second + 0.5, "resolve", "pear", 100.0 if slow else 9000.0 if not 10 <= second < 30 else 5.0
+            )
+    found = book.result(datetime.now(UTC))["day"]["resolve"]
+    assert found["n"] == 200
+    assert 5.0 <= found["p50"] < 5.2
+    assert 5.0 <= found["p99"] < 5.2
+    assert found["max"] == 100.0

@@ -203,6 +203,7 @@ def test_the_percentile_of_a_day_is_never_better_than_it_was() -> None:
     assert day(result, "resolve") == 400.0  # 1 of 30 took that long; the second after the day does not count
     assert day(result, "resolve", 0.5) == 1.0
     assert day(result, "scan") is None
+    assert day(result | {"day": {"resolve": {"n": 30, "p99": 123.0}}}, "resolve") == 123.0
 
 
 def test_a_broken_file_of_limits_names_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shutil
@@ -14,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from loadtest.acceptance.tally import Tally
+from loadtest.acceptance.tally import Spread, Tally
 
 FORMAT = "idnode-acceptance/1"
 _BALLAST = 4 * 2**20  # bytes kept free for the last word of a run whose disk got full
@@ -95,6 +96,7 @@ class Book:
             "thresholds": [],
             "series": tally.series(),
             "calls": {call: s.figures(True) for call, s in tally.calls().items()},
+            "day": {call: s.figures(True) for call, s in self._day().items()},
             "industries": {name: s.figures(True) for name, s in tally.industries.items() if name != "none"},
             "errors": [
                 {"cause": cause, "call": call, "n": n, "example": example}
@@ -110,6 +112,15 @@ class Book:
             "knee": steps.get("knee"),
             "chapters": [],
         }
+
+    def _day(self) -> dict[str, Spread]:
+        """By call, over the day alone: what its limits are held against."""
+        found: dict[str, Spread] = {}
+        for phase in self.phases:
+            if phase["name"] == "day":
+                last = phase["to"]
+                found = self.tally.calls(int(phase["from"]), 2**31 if last is None else math.ceil(last))
+        return found
 
     def write(self, result: dict[str, Any]) -> None:
         """result.json; where the disk is full, in the room that was kept for it."""

@@ -14,12 +14,15 @@ LEDGER = ("sent", "created", "unchanged", "conflict", "rejected", "rows", "count
 
 
 def day(result: Result, call: str, share: float = 0.99) -> float | None:
-    """A call's percentile over the phase `day`, ms.
+    """A call's percentile over the phase `day`, ms: as it was counted, where the result has that.
 
-    The series has percentiles of seconds, which do not add up to one of the whole. Each second's answers are therefore
-    put at the upper edge of the band that they lie in: what comes out is never better than it was, and equal to it
-    where all seconds are alike.
+    Else from the series, whose percentiles of seconds do not add up to one of the whole. Each second's answers are
+    therefore put at the upper edge of the band that they lie in: what comes out is never better than it was, and
+    equal to it where all seconds are alike.
     """
+    counted = result.get("day", {}).get(call)
+    if counted and share == 0.99:
+        return float(counted["p99"])
     seconds = [s["calls"][call] for s in within(result, "day") if call in s["calls"]]
     bands = []
     for one in seconds:
