@@ -213,7 +213,7 @@ async def _store_sure(
 async def _copy(
     conn: Connection, prefix: Prefix, sure: Sure, own: Mapping[str, Any], result: Result, stride: Stride
 ) -> int:
-    """The number of rows that were new; the others are compared with what was there."""
+    """The number of rows that were new; those that are there with something else are compared with that."""
     if not len(sure.order):
         return 0
     rows = store.Rows(sure.batch, sure.order, prefix.id, sure.template_id, datetime.now(UTC), stride)
@@ -221,13 +221,14 @@ async def _copy(
         if await store.copy_straight(conn, rows):
             return len(sure.order)
         await store.to_staging(conn, own["id"])  # each failed try leaves dead rows: one is enough
-    created = await store.copy_staged(conn, rows, prefix)
+    created, others = await store.copy_staged(conn, rows, prefix)
+    result.counts["unchanged"] += len(sure.order) - created - len(others)
     old: list[int] = []
-    async for numbers in stride.pieces(sure.order, 4 * TURN):
-        old += [i for i in numbers if sure.batch.suffix(i) not in created]
+    async for numbers in stride.pieces(sure.order if others else [], 4 * TURN):
+        old += [i for i in numbers if sure.batch.suffix(i) in others]
     async for numbers in stride.pieces(old, TURN):
         part = [(i, sure.new_row(i)) for i in numbers]
         stored = await handles.fetch_many(conn, prefix.id, [r.shard for _, r in part], [r.suffix for _, r in part])
         for i, row in part:
             result.add(compare(sure.batch.rows[i], f"{prefix.prefix}/{row.suffix}", row, stored[row.suffix]))
-    return len(created)
+    return created

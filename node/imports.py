@@ -11,8 +11,8 @@ import gzip
 import hashlib
 import secrets
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import msgspec
@@ -28,7 +28,7 @@ from node.errors import (
 )
 from node.model import Identity
 from node.outcomes import TURN, Result
-from node.pace import Stride
+from node.pace import Pace, Stride
 from node.runtime import Connection, Node, reading
 from node.store import imports as store
 from node.turns import Turns
@@ -67,6 +67,11 @@ class Slots:
     storing: asyncio.Semaphore
     limit: int
     streams: int = 0
+    one: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def beside(self, pace: Pace) -> AbstractAsyncContextManager[None]:
+        """One chunk at a time is stored while readers wait."""
+        return self.one if pace.ratio else nullcontext()
 
     @contextmanager
     def stream(self) -> Iterator[None]:
@@ -153,7 +158,7 @@ async def put_chunk(
                 doing.grown += chunk.prefixes()
             return await settle(node, doing.conn, import_id, number, chunk.count, result) | given.note
 
-        async with slots(node).storing:
+        async with slots(node).storing, slots(node).beside(node.pace):
             answer = await change(node, work)
     for name in _OUTCOMES:
         if not answer.get("again"):

@@ -87,8 +87,8 @@ class Pace:
 
 
 class Stride:
-    """One import at work: pieces and rests for its first `patience` s, then all speed. A transaction that went on for
-    long would hold its locks for as long, and its connection."""
+    """One import at work, with rests for its first `patience` s alone: a transaction that went on for long would hold
+    its locks for as long, and its connection."""
 
     def __init__(self, pace: Pace, patience: float) -> None:
         self._pace = pace
@@ -98,7 +98,7 @@ class Stride:
     def rows(self, whole: int) -> int:
         """How many rows the next piece has."""
         self._pace.used()
-        return self._pace.rows(whole) if time.monotonic() < self._until else whole
+        return self._pace.rows(whole)
 
     async def breathe(self) -> None:
         """Between two pieces: others have their turn, and a rest where they wait."""

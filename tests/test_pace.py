@@ -72,14 +72,21 @@ def test_the_share_is_kept_and_never_nothing(least: float, most: float) -> None:
     assert worker.pace.rest(0.001) == pytest.approx(min(0.05, most / 1000))
 
 
-async def test_a_stride_gives_way_no_longer_than_it_may() -> None:
+async def test_a_stride_gives_way_no_longer_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     worker = Worker()
     worker.look(late=1.0, answers=9, times=1000)
+    slept = list[float]()
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr("node.pace.asyncio.sleep", sleep)
     stride = Stride(worker.pace, 0.0)
-    assert [list(p) async for p in stride.pieces(range(5), 10)] == [[0, 1, 2, 3, 4]]
-    stride = Stride(worker.pace, inf)
     assert [list(p) async for p in stride.pieces(range(5), 10)] == [[0, 1], [2, 3], [4]]
+    assert slept == [0, 0, 0]
+    stride = Stride(worker.pace, inf)
     assert [n async for part in stride.pieces(range(50), 50) for n in part] == list(range(50))
+    assert any(slept)
     worker.now += 10.0  # nothing more to look after
 
 

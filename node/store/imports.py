@@ -14,7 +14,7 @@ import handle_codec
 from handle_codec.columns import RowBatch
 from handle_codec.rows import COPY_HEADER, COPY_TRAILER
 from handle_codec.twin import copy_rows
-from node.model import SHARDS, Prefix
+from node.model import SHARDS, Prefix, Status
 from node.pace import Stride
 from node.runtime import Connection, ReadConnection
 
@@ -72,10 +72,21 @@ _MAKE_STAGE = """
     CREATE TEMPORARY TABLE IF NOT EXISTS import_stage (LIKE handle INCLUDING DEFAULTS) ON COMMIT DELETE ROWS
 """
 _FROM_STAGE = f"""
-    INSERT INTO handle ({", ".join(_COLUMNS)})
-    SELECT {", ".join(_COLUMNS)} FROM import_stage WHERE shard = ANY ($1::smallint[]) ORDER BY shard, suffix
-    ON CONFLICT (shard, prefix_id, suffix) DO NOTHING
-    RETURNING suffix
+    WITH stored AS (
+        INSERT INTO handle ({", ".join(_COLUMNS)})
+        SELECT {", ".join(_COLUMNS)} FROM import_stage WHERE shard = ANY ($1::smallint[]) ORDER BY shard, suffix
+        ON CONFLICT (shard, prefix_id, suffix) DO NOTHING
+        RETURNING 1
+    )
+    SELECT count(*) FROM stored
+"""
+# Equal stored forms are equal contents. What differs may still be equal: that is for `compare` to say.
+_OTHERS = f"""
+    SELECT s.suffix
+      FROM import_stage s JOIN handle h ON h.shard = s.shard AND h.prefix_id = s.prefix_id AND h.suffix = s.suffix
+     WHERE s.shard = ANY ($1::smallint[])
+       AND (h.status = {int(Status.TOMBSTONE)}
+            OR (h.kind, h.lot, h.template_id, h.values) IS DISTINCT FROM (s.kind, s.lot, s.template_id, s.values))
 """
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # of PostgreSQL
 _NOT_OF_THE_TRY = (
@@ -216,12 +227,15 @@ async def copy_straight(conn: Connection, rows: Rows) -> bool:
     return True
 
 
-async def copy_staged(conn: Connection, rows: Rows, prefix: Prefix) -> set[str]:
-    """COPY into a temporary table, then what is new from there; returns the suffixes of the new ones."""
+async def copy_staged(conn: Connection, rows: Rows, prefix: Prefix) -> tuple[int, set[str]]:
+    """COPY into a temporary table, then what is new from there: how many those are, and the suffixes of those that are
+    there with something else. All others are there already, just the same."""
     raw: Any = conn
     await conn.execute(_MAKE_STAGE)
     source = rows.binary()
     await raw.copy_to_table("import_stage", source=source, format="binary", columns=_COLUMNS)
     shards = sorted((prefix.home + k) % SHARDS for k in range(prefix.spread))
-    stored = await conn.fetch(_FROM_STAGE, shards)
-    return {record["suffix"] for record in stored}
+    stored = await conn.fetchval(_FROM_STAGE, shards)
+    if stored == len(rows.order):
+        return stored, set()
+    return stored, {record["suffix"] for record in await conn.fetch(_OTHERS, shards)}
