@@ -6,6 +6,8 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 
+import msgspec
+
 from node.model import Prefix
 from node.places import Place
 
@@ -27,8 +29,7 @@ class Scans:
     traced: bool = False  # whether anything ever happened to the item or its lot; an event is never taken away
 
 
-@dataclass(slots=True, frozen=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """A scan that was claimed and is yet to be counted. Marks are keyed digests; see node/scan_tokens.py."""
 
     item: Item

@@ -21,8 +21,8 @@ from node.errors import NodeError, Unavailable
 from node.model import Prefix
 from node.places import Place
 from node.runtime import Connection, Node, in_transaction, reading
-from node.scan_memory import MAX_LATER, PART, Claim, Key, Scans
-from node.scan_tokens import CLAIM_SECONDS, SHIPPED, Expired, Refused
+from node.scan_memory import MAX_LATER, PART, Claim, Item, Key, Scans
+from node.scan_tokens import CLAIM_SECONDS, SHIPPED, ClaimToken, DeviceToken, Refused
 from node.settling import Ledger
 from node.store import page_reads
 from node.store import scans as store
@@ -33,9 +33,7 @@ _MARK_SECONDS = CLAIM_SECONDS + 60
 # it each read carried one page at 200 scans a second.
 _APART = 0.005
 _MAX_MERGED = 20_000  # claims in the last of many settlements that wait while PostgreSQL is away: a second's worth
-_refused, _gathered, _dropped, _committed = (
-    metrics.scan_claims_total.labels(outcome) for outcome in ("refused", "gathered", "dropped", "committed")
-)
+_became = metrics.claims.counts
 _log = logging.getLogger(__name__)
 
 
@@ -66,26 +64,33 @@ def accept(
     """
     try:
         claim = scan_tokens.read_claim(node.sealer, token, now)
-        device = scan_tokens.read_device(node.sealer, cookie, now) if cookie else Expired()
-        prefix, suffix = handle_codec.parse(claim.handle)
+        item = handle_codec.parse(claim.handle)
     except (Refused, handle_codec.InvalidHandle):
-        _refused.inc()
+        _became["refused"] += 1
         return None
-    fresh = scan_tokens.fresh_device(node.sealer, claim, now)
-    met = fresh if isinstance(device, Expired) else device
-    nonce_mark = scan_tokens.mark(node.sealer, fresh.device, claim.handle)
-    found = Claim(
-        item=(prefix, suffix),
-        lot=claim.lot,
-        state=claim.state,
-        nonce_mark=nonce_mark,
-        device_mark=nonce_mark if met is fresh else scan_tokens.mark(node.sealer, met.device, claim.handle),
-        at=now,
-        place=place,
-        registrant=registrant or met.registrant,
-        scanner=0 if registrant else met.scanner,
-    )
-    set_cookie = scan_tokens.device_token(node.sealer, fresh) if met is fresh else ""
+    return accept_read(node, claim, item, cookie, now, place, registrant)
+
+
+def accept_read(
+    node: Node, claim: ClaimToken, item: Item, cookie: str, now: float, place: Place | None = None, registrant: int = 0
+) -> Accepted | None:
+    """The same of a claim that was read and is not over; `item` is its handle, parsed."""
+    sealer = node.sealer
+    try:
+        device = scan_tokens.read_device(sealer, cookie, now) if cookie else None
+    except Refused:
+        _became["refused"] += 1
+        return None
+    number = scan_tokens.fresh_number(sealer, claim.nonce)
+    nonce_mark = device_mark = scan_tokens.mark(sealer, number, claim.handle)
+    set_cookie, scanner = "", 0
+    if isinstance(device, DeviceToken):
+        device_mark = scan_tokens.mark(sealer, device.device, claim.handle)
+        if registrant == 0:
+            registrant, scanner = device.registrant, device.scanner
+    else:
+        set_cookie = scan_tokens.device_token(sealer, DeviceToken(int(now), number))
+    found = Claim(item, claim.lot, claim.state, nonce_mark, device_mark, now, place, registrant, scanner)
     return Accepted(set_cookie, _take(node, found))
 
 
@@ -95,13 +100,13 @@ def _take(node: Node, claim: Claim) -> asyncio.Future[None] | None:
         # PostgreSQL is away for long: better a scan that is not counted than a worker without memory.
         if len(memory.later) < MAX_LATER:
             memory.later.append(claim)
-            _gathered.inc()
+            _became["gathered"] += 1
         else:
-            _dropped.inc()
+            _became["dropped"] += 1
         return None
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     memory.first.append((claim, future))
-    _committed.inc()
+    _became["committed"] += 1
     if not memory.committing:
         memory.committing = True
         _start(node, _commit(node))
