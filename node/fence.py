@@ -32,8 +32,8 @@ def keys_name(prefix: str) -> str:
 
 
 def events_name(registrant_id: int) -> str:
-    """The dependent that any event of an enterprise moves: what the pages of its items show of their way. One number for
-    all of them, since an event of a package shows on all that was in it, wherever among its prefixes that lies."""
+    """The dependent that any event of an enterprise moves: what the pages of its items show of their way. One number
+    for all of them: an event of a package shows on all that was in it, under whichever of its prefixes."""
     return f"e:{registrant_id}"
 
 

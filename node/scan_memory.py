@@ -16,11 +16,12 @@ MAX_LATER = 200_000  # claims that wait; ten times what a worker takes in a seco
 PART = 1_000  # claims settled in one transaction: about 7 ms of the loop, in pieces of 2
 
 Item = tuple[str, str]  # prefix, suffix
-Key = tuple[int, int, str, int, str]  # shard, prefix's id, suffix of an item; shard and suffix of its lot, or 0 and ""
+Key = tuple[
+    int, int, str, int, str
+]  # shard, prefix's id, suffix of an item; shard and suffix of its lot (node/scans.py)
 
 
-@dataclass(slots=True, frozen=True)
-class Scans:
+class Scans(msgspec.Struct, frozen=True, gc=False):
     """What a page says: scans before this one, when the first was (seconds since the epoch) and in what city."""
 
     before: int = 0

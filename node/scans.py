@@ -66,9 +66,14 @@ def accept(
         claim = scan_tokens.read_claim(node.sealer, token, now)
         item = handle_codec.parse(claim.handle)
     except (Refused, handle_codec.InvalidHandle):
-        _became["refused"] += 1
+        refuse()
         return None
     return accept_read(node, claim, item, cookie, now, place, registrant)
+
+
+def refuse() -> None:
+    """Count a claim that is refused: nothing else becomes of it."""
+    _became["refused"] += 1
 
 
 def accept_read(
@@ -79,7 +84,7 @@ def accept_read(
     try:
         device = scan_tokens.read_device(sealer, cookie, now) if cookie else None
     except Refused:
-        _became["refused"] += 1
+        refuse()
         return None
     number = scan_tokens.fresh_number(sealer, claim.nonce)
     nonce_mark = device_mark = scan_tokens.mark(sealer, number, claim.handle)
@@ -170,14 +175,14 @@ def ledger(node: Node) -> Ledger[list[Claim]]:
     return Ledger("scan", node.scan_memory.take, apply, merge)
 
 
-async def scans_of(node: Node, prefix: Prefix, suffix: str) -> Scans | None:
+async def scans_of(node: Node, prefix: Prefix, suffix: str, lot: str | None = None) -> Scans | None:
     """What a page says of an item's scans; None while PostgreSQL is away. Settled scans only: up to a second old, but
     never without the first, which is committed at once.
 
     Cheap enough for every page: what is asked while a query is under way goes together with the next one.
     """
     try:
-        found = await ask(node, prefix, suffix)
+        found = await ask(node, prefix, suffix, lot)
     except Unavailable:
         return None
     if found.before:
@@ -185,14 +190,19 @@ async def scans_of(node: Node, prefix: Prefix, suffix: str) -> Scans | None:
     return found
 
 
-def ask(node: Node, prefix: Prefix, suffix: str, lot: str = "") -> asyncio.Future[Scans]:
-    """The same, begun and not waited for; `lot` is the suffix of the item's lot. Unavailable in the future while
-    PostgreSQL is away."""
-    memory = node.scan_memory
+def key_of(prefix: Prefix, suffix: str, lot: str | None = None) -> Key:
+    """What `counts` and `ask` ask for; with the suffix of its lot ("" for none) also whether anything happened."""
     shard = handle_codec.shard_of(suffix, prefix.home, prefix.spread)
-    lot_shard = handle_codec.shard_of(lot, prefix.home, prefix.spread) if lot else 0
+    if lot is None:
+        return shard, prefix.id, suffix, page_reads.NOT_ASKED, ""
+    return shard, prefix.id, suffix, handle_codec.shard_of(lot, prefix.home, prefix.spread) if lot else 0, lot
+
+
+def ask(node: Node, prefix: Prefix, suffix: str, lot: str | None = None) -> asyncio.Future[Scans]:
+    """The same, begun and not waited for. Unavailable in the future while PostgreSQL is away."""
+    memory = node.scan_memory
     future: asyncio.Future[Scans] = asyncio.get_running_loop().create_future()
-    memory.reads.setdefault((shard, prefix.id, suffix, lot_shard, lot), []).append(future)
+    memory.reads.setdefault(key_of(prefix, suffix, lot), []).append(future)
     if not memory.reading:
         memory.reading = True
         _start(node, _read(node))
@@ -206,49 +216,28 @@ async def _read(node: Node) -> None:
             memory.read_at = await _apart(memory.read_at)
             asked, memory.reads = memory.reads, {}
             try:
-                found = await _fetch(node, list(asked))
+                found = await counts(node, list(asked))
             except Exception as error:
                 refusal = error if isinstance(error, Unavailable) else Unavailable.of(what="scans", retry_after=2)
                 if refusal is not error:
                     _log.exception("scans could not be read")
-                _answer(asked, {}, refusal)
+                for future in (future for futures in asked.values() for future in futures):
+                    if not future.done():  # its request may have been cancelled
+                        future.set_exception(refusal)
             else:
-                _answer(asked, found, None)
+                for futures, scans in zip(asked.values(), found, strict=True):
+                    for future in futures:
+                        if not future.done():
+                            future.set_result(scans)
     finally:
         memory.reading = False
 
 
-def _answer(
-    asked: dict[Key, list[asyncio.Future[Scans]]],
-    found: dict[Key, Scans],
-    error: Exception | None,
-) -> None:
-    for key, futures in asked.items():
-        for future in futures:
-            if future.done():  # its request was cancelled
-                continue
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(found.get(key, Scans()))
-
-
-async def _fetch(node: Node, keys: Sequence[Key]) -> dict[Key, Scans]:
-    items = list(dict.fromkeys(key[:3] for key in keys))
-    lots = list(dict.fromkeys((shard, key[1], lot) for key in keys for shard, lot in [key[3:]] if lot))
+async def counts(node: Node, keys: Sequence[Key]) -> list[Scans]:
+    """What is known of these now, in order, in one statement."""
     async with reading(node) as conn:
-        rows = await store.of_items(conn, *zip(*items, strict=True))
-        handles = [*items, *lots]
-        happened = await page_reads.happened(conn, *zip(*handles, strict=True))
-    traced = {handles[n] for n in happened}
-    counts = {(r["shard"], r["prefix_id"], r["suffix"]): (r["count"], r["first_at"], r["first_place"]) for r in rows}
-    found = {}
-    for key in keys:
-        shard, prefix_id, suffix, lot_shard, lot = key
-        item = (shard, prefix_id, suffix)
-        count, first_at, place = counts.get(item, (0, None, ""))
-        found[key] = Scans(count, first_at, place, item in traced or (lot_shard, prefix_id, lot) in traced)
-    return found
+        rows = await page_reads.seen(conn, *zip(*keys, strict=True))
+    return [Scans(r["count"] or 0, r["first_at"], r["first_place"] or "", r["traced"]) for r in rows]
 
 
 async def tidy(node: Node, now: float | None = None) -> None:

@@ -65,7 +65,10 @@ class Copies:
             return
         if known is not None:
             self._tell(known)
-        copy = self.by_target[target] = Copy(until, answer, view, target)
+        self._keep(Copy(until, answer, view, target), started)
+
+    def _keep(self, copy: Copy, started: float) -> None:
+        self.by_target[copy.target] = copy
         self._due.append((started + self.seconds * _AGAIN, copy))
         if not self._ticking:
             self._ticking = True
@@ -108,11 +111,15 @@ class Copies:
             except Exception:  # then they are dropped below: one that stayed would keep its place for ever
                 _log.exception("copies could not be read again")
             for copy, yes in zip(portion, good, strict=True):
-                if yes:
+                if yes and self._stands(copy):
                     copy.until = started + self.seconds
                     self._due.append((started + self.seconds * _AGAIN, copy))
                 else:
                     self._drop(copy)
+
+    def _stands(self, copy: Copy) -> bool:
+        """Whether what the answer is made of besides its entry is as it was."""
+        return True
 
     def tell(self) -> None:
         """Count what was answered since it was last told."""

@@ -7,6 +7,7 @@ proved hosts, compared and not guessed from a clock. So a kept page is never old
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -64,18 +65,25 @@ class Frame:
 
 @dataclass(slots=True, frozen=True)
 class Proof:
-    """By what a page is known to be of today's record without reading that from PostgreSQL: the entity tag and version
-    of its public view, and the stamps that its dependents had (node/kept.py has the rule)."""
+    """By what a page is known to be of today's record and trace without reading these from PostgreSQL: the entity tag
+    and version of its public view, and the stamps that its dependents had, its enterprise's events among them
+    (node/kept.py has the rule). `until` (monotonic s): a stamp is remembered no longer."""
 
     etag: str
     version: int
     stamps: tuple[tuple[str, int], ...]
+    until: float
 
     def holds(self, view: View, fence: Fence) -> bool:
-        """Whether `view`, as Valkey keeps it now, is of that record."""
-        return (view.etag, view.version) == (self.etag, self.version) and all(
-            fence.stamp(name) <= stamp for name, stamp in self.stamps
-        )
+        """Whether `view`, as Valkey keeps it now, is of that record, and its trace is what it was."""
+        return (view.etag, view.version) == (self.etag, self.version) and self.stands(fence)
+
+    def stands(self, fence: Fence) -> bool:
+        """The same where the view is known to be the one it was."""
+        if self.until <= time.monotonic():
+            return False
+        moved = fence.moved
+        return all((found := moved.get(name)) is None or found[0] <= stamp for name, stamp in self.stamps)
 
 
 @dataclass(slots=True)

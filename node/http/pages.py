@@ -21,7 +21,7 @@ from node.http.words import COUNTIES_EN
 from node.model import Event, Kind
 from node.records import Resolved
 from node.runtime import Node
-from node.scanning import NOT_COUNTED, ScanPage, Scans, add_trace, described, events_of
+from node.scanning import NOT_COUNTED, ScanPage, Scans, add_trace, described
 from node.shown_links import LinkOk, nobody
 from node.trades import Trades
 
@@ -119,20 +119,6 @@ def as_answer(response: Response) -> Answer:
     return Answer(response.status_code, headers, bytes(response.body))
 
 
-async def scan(
-    node: Node,
-    resolved: Resolved,
-    reader: Reader = CHINESE,
-    *,
-    scans: Scans = NOT_COUNTED,
-    claim: str = "",
-    link_ok: LinkOk = nobody,
-) -> Response:
-    """The scan page of a handle that exists. `claim` is the same-origin address of the image that claims this scan;
-    `link_ok` says of an address whether its host is proved to be the enterprise's, and must be quick."""
-    return scan_page(node, resolved, await events_of(node, resolved), reader, scans, claim, link_ok)
-
-
 def scan_page(
     node: Node,
     resolved: Resolved,
@@ -142,7 +128,9 @@ def scan_page(
     claim: str = "",
     link_ok: LinkOk = nobody,
 ) -> Response:
-    """As `scan`, of what is read already; no I/O. Rendered only where a page of the same is not kept."""
+    """The scan page of a handle that exists; no I/O. `claim` is the same-origin address of the image that claims this
+    scan; `link_ok` says of an address whether its host is proved to be the enterprise's. Rendered only where a page of
+    the same is not kept."""
     key = frame_key(node, resolved.handle, reader)
     frame = LOOK.frames.get(key, resolved, events, link_ok)
     if frame is None:
@@ -161,8 +149,19 @@ def frame_key(node: Node, handle: str, reader: Reader) -> tuple[str, ...]:
 
 def fill(kept: Kept, reader: Reader, scans: Scans, claim: str) -> Answer:
     """A page that is kept, with what this scan has of its own."""
-    is_lot = kept.resolved.row.kind == Kind.LOT
-    return kept.frame.answer(_scans(is_lot, reader.lang, scans), _claim(claim))
+    return kept.frame.answer(said_of(kept, reader, scans), _claim(claim))
+
+
+def said_of(kept: Kept, reader: Reader, scans: Scans) -> str:
+    """What the page says of the scans before, as markup."""
+    return _scans(kept.resolved.row.kind == Kind.LOT, reader.lang, scans)
+
+
+@lru_cache(1)
+def around_claim(base: str) -> tuple[bytes, bytes]:
+    """The image's markup before and behind its token; `base` is the path of PUBLIC_URL."""
+    before, _, after = _claim(f"{base}/s/\0.gif").partition("\0")
+    return before.encode(), after.encode()
 
 
 def _rendered(node: Node, shown: ScanPage, reader: Reader) -> Response:

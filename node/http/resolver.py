@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -25,6 +26,7 @@ from node.http.answers import Answer, Wire
 from node.http.copies import Copies
 from node.http.handle_api import api_answer
 from node.http.negotiation import CHINESE, LANGUAGES, Reader, reader_of, wants_page
+from node.http.page_copies import PageCopies
 from node.http.queries import Query, query_of
 from node.http.requests import MAX_HEADERS, client_address, decoded_path
 from node.joining import Found, Waiter
@@ -71,12 +73,14 @@ class FrontDoor:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self.copies = Copies(settings.copies, self._still_kept, self._count_copies)
+        self.pages = PageCopies(settings.copies, self._still_kept, self._count_copies)
         self.settings = settings  # for the protocol class
 
     def open(self, node: Node) -> None:
         """From here on it may be asked; called by the lifespan."""
         self.node = node
-        node.tally.tellers.append(self.copies.tell)
+        node.tally.tellers += (self.copies.tell, self.pages.tell)
+        self.pages.open(node)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not ours(scope["method"], scope["raw_path"]):
@@ -137,7 +141,8 @@ class FrontDoor:
         begin = time.perf_counter()
         try:
             handle = decoded_path(target, "/")
-            asked = scan_pages.begin(self.node, handle, reader)
+            keep = partial(self.pages.keep, target, reader)
+            asked = scan_pages.begin(self.node, handle, reader, keep)
         except NodeError:
             return None  # said there
         return BegunPage(handle, asked, begin, address, reader) if asked is not None else None

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 from node import hosts, scans
 from node.errors import NodeError
+from node.fence import events_name
 from node.http import pages, refusals
 from node.http.answers import Answer
 from node.http.frames import Kept, Proof
 from node.http.negotiation import Reader
 from node.joining import Found
-from node.kept import Form
+from node.kept import Form, View
 from node.lookups import dependents_of, may_be_kept
 from node.model import Kind
 from node.reads import reads_of
@@ -22,8 +24,10 @@ from node.resolution import ask, parsed, resolve, resolve_for_page
 from node.runtime import Node
 from node.scan_memory import Scans as Counted
 from node.scan_tokens import LOT, SHIPPED, UNSHIPPED, VOID
-from node.scanning import NOT_COUNTED, Scans
+from node.scanning import NOT_COUNTED, Scans, events_of
 
+# The page that was shown, the view that proved it, its scans, and when both were asked for (monotonic s).
+Keep = Callable[[Kept, View, Scans, float], None]
 _STATES = {"unshipped": UNSHIPPED, "void": VOID}
 
 
@@ -38,23 +42,23 @@ async def public(node: Node, handle: str, reader: Reader) -> Answer:
     return answer
 
 
-def begin(node: Node, handle: str, reader: Reader) -> asyncio.Future[Answer] | None:
+def begin(node: Node, handle: str, reader: Reader, keep: Keep | None = None) -> asyncio.Future[Answer] | None:
     """The same without a task where a page of this record is kept; None for `public`.
 
-    A kept page is shown where Valkey's entry is of the record that the page was made of, where nothing ever happened
-    to the item or its lot (asked of PostgreSQL together with the scans), and where no link hangs on a proved host.
-    Whatever else is found, `public` makes the answer. Raises what `ask` raises.
+    A kept page is shown where Valkey's entry is of the record that the page was made of, where no event of its
+    enterprise was acknowledged since, and where no link hangs on a proved host. Whatever else is found, `public` makes
+    the answer. `keep` is told of what was shown. Raises what `ask` raises.
     """
     prefix_text, suffix = parsed(handle)
     key = pages.frame_key(node, f"{prefix_text}/{suffix}", reader)
     kept = pages.LOOK.frames.known(key)
-    if kept is None or kept.proof is None or kept.events or kept.events is None or kept.links:
+    if kept is None or kept.proof is None or kept.events is None or kept.links:
         return None
+    started = time.monotonic()
     asked: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
     if not ask(node, handle, asked):
         return None
-    row = kept.resolved.row
-    counted = scans.ask(node, kept.resolved.prefix, row.suffix, row.lot)
+    counted = scans.ask(node, kept.resolved.prefix, kept.resolved.row.suffix)
     answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
     waiting = 2
 
@@ -64,33 +68,35 @@ def begin(node: Node, handle: str, reader: Reader) -> asyncio.Future[Answer] | N
         if waiting or answer.done():
             return
         try:
-            found = _kept_answer(node, kept, reader, asked, counted)
+            shown = _shown(node, kept, asked, counted)
+            if shown is None:
+                _ordinary(node, handle, reader, answer)
+                return
+            view, before = shown
+            answer.set_result(pages.fill(kept, reader, before, _claim(node, kept.resolved)))
+            if keep is not None:
+                keep(kept, view, before, started)
         except Exception as error:  # a fault of ours: said by whoever waits
-            answer.set_exception(error)
-            return
-        if found is not None:
-            answer.set_result(found)
-        else:
-            _ordinary(node, handle, reader, answer)
+            if not answer.done():
+                answer.set_exception(error)
 
     asked.add_done_callback(arrived)
     counted.add_done_callback(arrived)
     return answer
 
 
-def _kept_answer(
-    node: Node, kept: Kept, reader: Reader, asked: asyncio.Future[Found], counted: asyncio.Future[Counted]
-) -> Answer | None:
-    """The kept page where it is right by what was found, else None."""
+def _shown(
+    node: Node, kept: Kept, asked: asyncio.Future[Found], counted: asyncio.Future[Counted]
+) -> tuple[View, Scans] | None:
+    """Valkey's view and the scans, where the kept page is right by these, else None."""
     if asked.cancelled() or asked.exception() or counted.cancelled() or counted.exception():
         return None
     view, found, resolved = asked.result().kept, counted.result(), kept.resolved
-    if view is None or kept.proof is None or found.traced or not kept.proof.holds(view, node.fence):
+    if view is None or kept.proof is None or not kept.proof.holds(view, node.fence):
         return None
     if found.before:
         node.scan_memory.know((resolved.prefix.prefix, resolved.row.suffix))
-    before = Scans(found.before, found.first_at, found.first_place)
-    return pages.fill(kept, reader, before, _claim(node, resolved))
+    return view, Scans(found.before, found.first_at, found.first_place)
 
 
 def _ordinary(node: Node, handle: str, reader: Reader, answer: asyncio.Future[Answer]) -> None:
@@ -113,33 +119,40 @@ def _ordinary(node: Node, handle: str, reader: Reader, answer: asyncio.Future[An
 
 def _prove(node: Node, resolved: Resolved, reader: Reader, turn: int) -> None:
     """Note by what the page of this record is known; `turn` of the fence was before it was read."""
-    names = dependents_of(resolved)
+    names = [*dependents_of(resolved), events_name(resolved.prefix.registrant_id)]
     if node.fence.moved_since(names, turn) or not may_be_kept(resolved):
         return
     view = reads_of(node).view_of(resolved)
     stamps = tuple((name, node.fence.stamp(name)) for name in names)
     key = pages.frame_key(node, resolved.handle, reader)
-    pages.LOOK.frames.prove(key, resolved, Proof(view.etag, view.version, stamps))
+    until = time.monotonic() + node.settings.cache_ttl
+    pages.LOOK.frames.prove(key, resolved, Proof(view.etag, view.version, stamps, until))
+
+
+def state_of(resolved: Resolved) -> str:
+    """What a claim says of the handle."""
+    return LOT if resolved.row.kind == Kind.LOT else _STATES.get(resolved.status, SHIPPED)
 
 
 def _claim(node: Node, resolved: Resolved) -> str:
-    row = resolved.row
-    state = LOT if row.kind == Kind.LOT else _STATES.get(resolved.status, SHIPPED)
-    return scans.claim_address(node, resolved.handle, time.time(), lot=row.lot, state=state)
+    lot, state = resolved.row.lot, state_of(resolved)
+    return scans.claim_address(node, resolved.handle, time.time(), lot=lot, state=state)
 
 
 async def page_of(node: Node, resolved: Resolved, reader: Reader) -> Answer:
     """The page of what was resolved, whoever asks: it is shown to others and photographed."""
     row, prefix = resolved.row, resolved.prefix
     proved = await hosts.proved(node, prefix.registrant_id)
-    found = await scans.scans_of(node, prefix, row.suffix)
+    found = await scans.scans_of(node, prefix, row.suffix, row.lot)
     before = Scans(found.before, found.first_at, found.first_place) if found else NOT_COUNTED
+    # Asked with the scans of many others: most items have no trace, and need no query of their own.
+    events = await events_of(node, resolved) if found is None or found.traced else []
     claim = _claim(node, resolved)
 
     def link_ok(url: str) -> bool:
         return hosts.link_ok(url, proved)
 
-    return pages.as_answer(await pages.scan(node, resolved, reader, scans=before, claim=claim, link_ok=link_ok))
+    return pages.as_answer(pages.scan_page(node, resolved, events, reader, before, claim, link_ok))
 
 
 async def leave(node: Node, handle: str, reader: Reader) -> Answer:

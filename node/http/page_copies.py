@@ -1,0 +1,137 @@
+"""Pages of hot items in the worker's own memory, as node/http/copies.py keeps records and by the same rule: for at most
+`COPIES_SECONDS` from the start of the read that filled them, read again by the timer while they are hot.
+
+A page is made of more than its record. Its trace stands while no event of its enterprise was acknowledged, which is a
+dependent of the fence. Its scans are of a second ago at the most, and never none: whether an item had its first scan
+is asked of PostgreSQL for each page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from node import scans
+from node.errors import NodeError
+from node.http import pages
+from node.http.answers import Answer
+from node.http.copies import Copies, Copy, Count, StillKept
+from node.http.frames import Kept
+from node.http.negotiation import Reader
+from node.http.scan_pages import state_of
+from node.kept import View
+from node.runtime import Node, cancelled
+from node.scan_memory import Item
+from node.scan_tokens import Claims
+from node.scanning import Scans
+
+_MOST = 4096  # pages; with their wire 8 to 20 KB each, beside frames that are kept anyway
+_COUNT_SECONDS = 1.0  # for which a number of scans may be told
+_COUNT_AGAIN = 0.5  # s old, and it is read again
+_PORTION = 256  # of one query
+_NO_ANSWER = Answer(200, [], b"")  # a page's bytes are put together for each reader
+
+
+@dataclass(slots=True)
+class PageCopy(Copy):
+    """A page, and what its next showing needs. `counted`: monotonic s, when its scans were asked for."""
+
+    kept: Kept = None  # type: ignore[assignment]
+    reader: Reader = None  # type: ignore[assignment]
+    scans: Scans = None  # type: ignore[assignment]
+    counted: float = 0.0
+    claims: Claims = None  # type: ignore[assignment]
+    item: Item = ("", "")
+    state: str = ""
+    base: str = ""  # path of PUBLIC_URL
+    page_wire: tuple[object, bytes, bytes, bytes] | None = None  # of which second; around request id and token
+
+    def good(self, now: float) -> bool:
+        """Whether it may be shown now (monotonic s)."""
+        return self.until > now and now - self.counted < _COUNT_SECONDS
+
+    def written(self, head: bytes, second: object) -> tuple[object, bytes, bytes, bytes]:
+        """Its pieces under this second's head, `second` being whatever stands for it."""
+        wire = self.page_wire
+        if wire is None or wire[0] is not second:
+            before, between, after = self.kept.frame.pieces
+            image, end = pages.around_claim(self.base)
+            said = pages.said_of(self.kept, self.reader, self.scans).encode()
+            _, token = self.claims.sign(0)  # for its length
+            start, rest = b"".join((before, said, between, image)), end + after
+            lines = b"".join([b"%s: %s\r\n" % line for line in self.kept.frame.lines])
+            length = len(start) + len(token) + len(rest)
+            first = b"%scontent-length: %d\r\nx-request-id: " % (head + lines, length)
+            middle = b"\r\nx-content-type-options: nosniff\r\n\r\n" + start
+            wire = self.page_wire = (second, first, middle, rest)
+        return wire
+
+
+class PageCopies(Copies):
+    """By language and request target: `zh/88.999.1001/X`."""
+
+    def __init__(self, seconds: float, still_kept: StillKept, count: Count) -> None:
+        super().__init__(seconds, still_kept, count)
+        self._node: Node | None = None
+        self._recounting: asyncio.Task[None] | None = None
+
+    def open(self, node: Node) -> None:
+        """From here on pages are kept."""
+        self._node = node
+
+    def keep(self, target: bytes, reader: Reader, kept: Kept, view: View, before: Scans, started: float) -> None:
+        """Keep a page that was just shown, of what was asked for at `started`."""
+        key, node = reader.lang.encode() + target, self._node
+        until = started + self.seconds
+        full = key not in self.by_target and len(self.by_target) >= _MOST
+        if node is None or reader.chosen or not before.before or full or until <= time.monotonic():
+            return
+        if (known := self.by_target.get(key)) is not None:
+            self._tell(known)
+        resolved = kept.resolved
+        state = state_of(resolved)
+        claims = Claims(node.sealer, resolved.handle, resolved.row.lot, state)
+        item = (resolved.prefix.prefix, resolved.row.suffix)
+        copy = PageCopy(until, _NO_ANSWER, view, key, kept=kept, reader=reader, scans=before, counted=started)
+        copy.claims, copy.item, copy.state = claims, item, state
+        copy.base = urlsplit(node.settings.public_url).path
+        self._keep(copy, started)
+
+    def _stands(self, copy: Copy) -> bool:
+        assert isinstance(copy, PageCopy)
+        assert self._node is not None
+        proof = copy.kept.proof
+        return proof is not None and proof.stands(self._node.fence)
+
+    async def _refresh(self, copies: list[Copy]) -> None:
+        await super()._refresh(copies)
+        # Apart: where PostgreSQL is slow only the numbers grow old.
+        if self._node is not None and (self._recounting is None or self._recounting.done()):
+            due = time.monotonic() - _COUNT_AGAIN
+            old = [
+                c for c in copies if isinstance(c, PageCopy) and c.counted < due and c is self.by_target.get(c.target)
+            ]
+            if old:
+                self._recounting = asyncio.get_running_loop().create_task(self._recount(self._node, old))
+
+    async def _recount(self, node: Node, copies: list[PageCopy]) -> None:
+        for first in range(0, len(copies), _PORTION):
+            portion = copies[first : first + _PORTION]
+            started = time.monotonic()
+            keys = [scans.key_of(copy.kept.resolved.prefix, copy.item[1]) for copy in portion]
+            try:
+                found = await scans.counts(node, keys)
+            except NodeError:
+                return  # PostgreSQL is away: they run out
+            for copy, counted in zip(portion, found, strict=True):
+                before = Scans(counted.before, counted.first_at, counted.first_place)
+                copy.counted = started
+                if before != copy.scans:
+                    copy.scans, copy.page_wire = before, None
+
+    async def close(self) -> None:
+        await super().close()
+        if self._recounting is not None:
+            await cancelled([self._recounting])
