@@ -80,8 +80,8 @@ async def _unused(conn: Connection, placed: Sequence[_Placed]) -> list[_Placed]:
         once.setdefault(claim.nonce_mark, (shard, claim))
     if not once:
         return []
-    new = await store.use(conn, [s for s, _ in once.values()], list(once), [c.at for _, c in once.values()])
-    return [found for nonce, found in once.items() if nonce in new]
+    used = await store.use(conn, [s for s, _ in once.values()], list(once), [c.at for _, c in once.values()])
+    return [found for nonce, found in once.items() if nonce not in used] if used else list(once.values())
 
 
 async def _own(conn: Connection, claims: Iterable[Claim]) -> set[int]:
@@ -110,8 +110,8 @@ async def _met(conn: Connection, fresh: Sequence[_Placed]) -> list[_Placed]:
             again.setdefault(claim.device_mark, (shard, claim))
     if again:
         times = [c.at for _, c in again.values()]
-        new = await store.meet(conn, [s for s, _ in again.values()], list(again), times, WINDOW_SECONDS)
-        counted += [found for mark, found in again.items() if mark in new]
+        met = await store.meet(conn, [s for s, _ in again.values()], list(again), times, WINDOW_SECONDS)
+        counted += [found for mark, found in again.items() if mark not in met]
     return counted
 
 

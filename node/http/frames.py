@@ -20,6 +20,7 @@ from node.http.negotiation import Reader
 from node.kept import View
 from node.model import Event
 from node.records import Resolved
+from node.scanning import Scans
 from node.shown_links import LinkOk
 
 # In the place of each hole while a page is rendered. Random, so that nothing registered can hold one.
@@ -93,6 +94,8 @@ class Kept:
     links: tuple[tuple[str, bool], ...]  # what was asked about hosts, and the answers
     frame: Frame
     proof: Proof | None = None
+    scans: Scans | None = None  # before the last showing, and when (monotonic s) they were asked for
+    counted: float = float("-inf")
 
 
 class Asked:

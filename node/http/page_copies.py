@@ -20,15 +20,14 @@ from node.http.answers import Answer
 from node.http.copies import Copies, Copy, Count, StillKept
 from node.http.frames import Kept
 from node.http.negotiation import Reader
-from node.http.scan_pages import state_of
+from node.http.scan_pages import COUNT_SECONDS, state_of
 from node.kept import View
 from node.runtime import Node, cancelled
 from node.scan_memory import Item
 from node.scan_tokens import Claims
-from node.scanning import Scans
+from node.scanning import NOT_COUNTED, Scans
 
 _MOST = 4096  # pages; with their wire 8 to 20 KB each, beside frames that are kept anyway
-_COUNT_SECONDS = 1.0  # for which a number of scans may be told
 _COUNT_AGAIN = 0.5  # s old, and it is read again
 _PORTION = 256  # of one query
 _NO_ANSWER = Answer(200, [], b"")  # a page's bytes are put together for each reader
@@ -36,37 +35,33 @@ _NO_ANSWER = Answer(200, [], b"")  # a page's bytes are put together for each re
 
 @dataclass(slots=True)
 class PageCopy(Copy):
-    """A page, and what its next showing needs. `counted`: monotonic s, when its scans were asked for."""
+    """A page, and what its next showing needs. Its scans are the kept page's."""
 
     kept: Kept = None  # type: ignore[assignment]
     reader: Reader = None  # type: ignore[assignment]
-    scans: Scans = None  # type: ignore[assignment]
-    counted: float = 0.0
     claims: Claims = None  # type: ignore[assignment]
     item: Item = ("", "")
     state: str = ""
     base: str = ""  # path of PUBLIC_URL
-    page_wire: tuple[object, bytes, bytes, bytes] | None = None  # of which second; around request id and token
+    # Of which second and which scans; then what stands around the request's id and the claim's token.
+    page_wire: tuple[object, Scans | None, bytes, bytes, bytes] | None = None
 
     def good(self, now: float) -> bool:
         """Whether it may be shown now (monotonic s)."""
-        return self.until > now and now - self.counted < _COUNT_SECONDS
+        return self.until > now and now - self.kept.counted < COUNT_SECONDS
 
-    def written(self, head: bytes, second: object) -> tuple[object, bytes, bytes, bytes]:
+    def wire_under(self, head: bytes, second: object) -> tuple[object, Scans | None, bytes, bytes, bytes]:
         """Its pieces under this second's head, `second` being whatever stands for it."""
-        wire = self.page_wire
-        if wire is None or wire[0] is not second:
-            before, between, after = self.kept.frame.pieces
-            image, end = pages.around_claim(self.base)
-            said = pages.said_of(self.kept, self.reader, self.scans).encode()
-            _, token = self.claims.sign(0)  # for its length
-            start, rest = b"".join((before, said, between, image)), end + after
-            lines = b"".join([b"%s: %s\r\n" % line for line in self.kept.frame.lines])
-            length = len(start) + len(token) + len(rest)
-            first = b"%scontent-length: %d\r\nx-request-id: " % (head + lines, length)
-            middle = b"\r\nx-content-type-options: nosniff\r\n\r\n" + start
-            wire = self.page_wire = (second, first, middle, rest)
-        return wire
+        before, between, after = self.kept.frame.pieces
+        image, end = pages.around_claim(self.base)
+        said = pages.said_of(self.kept, self.reader, self.kept.scans or NOT_COUNTED).encode()
+        _, token = self.claims.sign(0)  # for its length
+        start, rest = b"".join((before, said, between, image)), end + after
+        lines = b"".join([b"%s: %s\r\n" % line for line in self.kept.frame.lines])
+        first = b"%scontent-length: %d\r\nx-request-id: " % (head + lines, len(start) + len(token) + len(rest))
+        middle = b"\r\nx-content-type-options: nosniff\r\n\r\n" + start
+        self.page_wire = (second, self.kept.scans, first, middle, rest)
+        return self.page_wire
 
 
 class PageCopies(Copies):
@@ -81,12 +76,12 @@ class PageCopies(Copies):
         """From here on pages are kept."""
         self._node = node
 
-    def keep(self, target: bytes, reader: Reader, kept: Kept, view: View, before: Scans, started: float) -> None:
+    def keep(self, target: bytes, reader: Reader, kept: Kept, view: View, started: float) -> None:
         """Keep a page that was just shown, of what was asked for at `started`."""
         key, node = reader.lang.encode() + target, self._node
         until = started + self.seconds
         full = key not in self.by_target and len(self.by_target) >= _MOST
-        if node is None or reader.chosen or not before.before or full or until <= time.monotonic():
+        if node is None or reader.chosen or not (kept.scans and kept.scans.before) or full or until <= time.monotonic():
             return
         if (known := self.by_target.get(key)) is not None:
             self._tell(known)
@@ -94,7 +89,7 @@ class PageCopies(Copies):
         state = state_of(resolved)
         claims = Claims(node.sealer, resolved.handle, resolved.row.lot, state)
         item = (resolved.prefix.prefix, resolved.row.suffix)
-        copy = PageCopy(until, _NO_ANSWER, view, key, kept=kept, reader=reader, scans=before, counted=started)
+        copy = PageCopy(until, _NO_ANSWER, view, key, kept=kept, reader=reader)
         copy.claims, copy.item, copy.state = claims, item, state
         copy.base = urlsplit(node.settings.public_url).path
         self._keep(copy, started)
@@ -110,9 +105,8 @@ class PageCopies(Copies):
         # Apart: where PostgreSQL is slow only the numbers grow old.
         if self._node is not None and (self._recounting is None or self._recounting.done()):
             due = time.monotonic() - _COUNT_AGAIN
-            old = [
-                c for c in copies if isinstance(c, PageCopy) and c.counted < due and c is self.by_target.get(c.target)
-            ]
+            mine = [copy for copy in copies if isinstance(copy, PageCopy) and self.by_target.get(copy.target) is copy]
+            old = [copy for copy in mine if copy.kept.counted < due]
             if old:
                 self._recounting = asyncio.get_running_loop().create_task(self._recount(self._node, old))
 
@@ -127,9 +121,9 @@ class PageCopies(Copies):
                 return  # PostgreSQL is away: they run out
             for copy, counted in zip(portion, found, strict=True):
                 before = Scans(counted.before, counted.first_at, counted.first_place)
-                copy.counted = started
-                if before != copy.scans:
-                    copy.scans, copy.page_wire = before, None
+                copy.kept.counted = started
+                if before != copy.kept.scans:
+                    copy.kept.scans = before
 
     async def close(self) -> None:
         await super().close()

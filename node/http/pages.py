@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -34,6 +35,8 @@ _POLICY = (
     "default-src 'none'; img-src 'self'{images}; style-src 'self'; form-action {forms}; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
+
+_MANY, _FIRST = str(10**15 + 37), "0000-00-00 00:00"  # no number of scans, no time, and in the name of no city
 
 
 def visible(value: Any) -> Any:
@@ -175,10 +178,26 @@ def _rendered(node: Node, shown: ScanPage, reader: Reader) -> Response:
     return page(node, "scan", values, reader=reader, images=images)
 
 
-@lru_cache(4096)  # Jinja takes 40 us, and an item is seen often with the same count
 def _scans(is_lot: bool, lang: str, scans: Scans) -> str:
     if scans.before is None:
         return ""
+    text = _said(is_lot, lang, min(scans.before, 2), scans.first_at is not None, scans.place)
+    return text.replace(_MANY, str(scans.before)).replace(_FIRST, scans.first)
+
+
+@dataclass(slots=True, frozen=True)
+class _Said:
+    """Stands for the scans of any item."""
+
+    before: int
+    first: str
+    place: str
+
+
+@lru_cache(1024)  # Jinja takes 40 us, and each item has its own number and time
+def _said(is_lot: bool, lang: str, before: int, timed: bool, place: str) -> str:
+    """What is said of none, one or more scans (2), with the number and the first one's time to be put in."""
+    scans = _Said(int(_MANY) if before > 1 else before, _FIRST if timed else "", place)
     return _TEMPLATES["scans"].render(scans=scans, is_lot=is_lot, **_tongue(Reader(lang)))
 
 

@@ -26,8 +26,9 @@ from node.scan_memory import Scans as Counted
 from node.scan_tokens import LOT, SHIPPED, UNSHIPPED, VOID
 from node.scanning import NOT_COUNTED, Scans, events_of
 
-# The page that was shown, the view that proved it, its scans, and when both were asked for (monotonic s).
-Keep = Callable[[Kept, View, Scans, float], None]
+# The page that was shown, the view that proved it, and when it was asked for (monotonic s).
+Keep = Callable[[Kept, View, float], None]
+COUNT_SECONDS = 1.0  # for which a number of scans may be told
 _STATES = {"unshipped": UNSHIPPED, "void": VOID}
 
 
@@ -58,9 +59,9 @@ def begin(node: Node, handle: str, reader: Reader, keep: Keep | None = None) -> 
     asked: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
     if not ask(node, handle, asked):
         return None
-    counted = scans.ask(node, kept.resolved.prefix, kept.resolved.row.suffix)
+    counted = None if _told_lately(kept, started) else scans.ask(node, kept.resolved.prefix, kept.resolved.row.suffix)
     answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-    waiting = 2
+    waiting = 2 if counted else 1
 
     def arrived(done: asyncio.Future[Any]) -> None:
         nonlocal waiting
@@ -68,35 +69,49 @@ def begin(node: Node, handle: str, reader: Reader, keep: Keep | None = None) -> 
         if waiting or answer.done():
             return
         try:
-            shown = _shown(node, kept, asked, counted)
-            if shown is None:
+            view = _proved(node, kept, asked)
+            if view is None or not _counted(node, kept, counted, started):
                 _ordinary(node, handle, reader, answer)
                 return
-            view, before = shown
+            before = kept.scans or NOT_COUNTED
             answer.set_result(pages.fill(kept, reader, before, _claim(node, kept.resolved)))
             if keep is not None:
-                keep(kept, view, before, started)
+                keep(kept, view, started)
         except Exception as error:  # a fault of ours: said by whoever waits
             if not answer.done():
                 answer.set_exception(error)
 
     asked.add_done_callback(arrived)
-    counted.add_done_callback(arrived)
+    if counted:
+        counted.add_done_callback(arrived)
     return answer
 
 
-def _shown(
-    node: Node, kept: Kept, asked: asyncio.Future[Found], counted: asyncio.Future[Counted]
-) -> tuple[View, Scans] | None:
-    """Valkey's view and the scans, where the kept page is right by these, else None."""
-    if asked.cancelled() or asked.exception() or counted.cancelled() or counted.exception():
+def _told_lately(kept: Kept, now: float) -> bool:
+    """Whether the scans that this page said last may be said again: a second old, and more than none, for none is
+    untrue from the moment of the first scan on."""
+    return kept.scans is not None and bool(kept.scans.before) and now - kept.counted < COUNT_SECONDS
+
+
+def _proved(node: Node, kept: Kept, asked: asyncio.Future[Found]) -> View | None:
+    """Valkey's view, where the kept page is right by it."""
+    if asked.cancelled() or asked.exception():
         return None
-    view, found, resolved = asked.result().kept, counted.result(), kept.resolved
-    if view is None or kept.proof is None or not kept.proof.holds(view, node.fence):
-        return None
+    view = asked.result().kept
+    return view if view is not None and kept.proof is not None and kept.proof.holds(view, node.fence) else None
+
+
+def _counted(node: Node, kept: Kept, counted: asyncio.Future[Counted] | None, started: float) -> bool:
+    """Whether the page has its scans: as they were told lately, or as they were found."""
+    if counted is None:
+        return True
+    if counted.cancelled() or counted.exception():
+        return False
+    found, resolved = counted.result(), kept.resolved
     if found.before:
         node.scan_memory.know((resolved.prefix.prefix, resolved.row.suffix))
-    return view, Scans(found.before, found.first_at, found.first_place)
+    kept.scans, kept.counted = Scans(found.before, found.first_at, found.first_place), started
+    return True
 
 
 def _ordinary(node: Node, handle: str, reader: Reader, answer: asyncio.Future[Answer]) -> None:

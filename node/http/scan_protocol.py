@@ -89,10 +89,10 @@ class ScanProtocol(Protocol):
         """Send a page from memory; `now`: monotonic s."""
         state, second = self.server_state, int(time.time())
         wire = copy.page_wire
-        if wire is None or wire[0] is not state.default_headers:
-            wire = copy.written(_OK + self.date_lines(), state.default_headers)
+        if wire is None or wire[0] is not state.default_headers or wire[1] is not copy.kept.scans:
+            wire = copy.wire_under(_OK + self.date_lines(), state.default_headers)
         nonce, token = copy.claims.sign(second)
-        self.transport.write(b"".join((wire[1], request_id(), wire[2], token, wire[3])))
+        self.transport.write(b"".join((wire[2], request_id(), wire[3], token, wire[4])))
         self._shown = (token, nonce, second, copy)
         state.total_requests += 1
         copy.uses[self._address] = copy.uses.get(self._address, 0) + 1
@@ -150,8 +150,10 @@ class ScanProtocol(Protocol):
             ScanProtocol.image_rests.clear()
         if isinstance(what, Reader):
             ScanProtocol.page_rests[data[end:]] = what
-        elif (split := _split(data, end))[0] == what and len(_COOKIE.findall(data)) == data.count(_DEVICE) == bool(what):
-            ScanProtocol.image_rests.add(split[1])
+            return
+        (cookie, rest), named = _split(data, end), bool(what)
+        if cookie == what and len(_COOKIE.findall(data)) == data.count(_DEVICE) == named:
+            ScanProtocol.image_rests.add(rest)
 
     def _allowed(self, refused: frozenset[bytes]) -> dict[bytes, bytes] | None:
         """The headers of a GET that has none of the `refused` ones, or None."""
