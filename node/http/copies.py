@@ -48,6 +48,8 @@ class Copy:
 class Copies:
     """By request target as it came; without query, credentials or conditions."""
 
+    _idle = _IDLE
+
     def __init__(self, seconds: float, still_kept: StillKept, count: Count) -> None:
         self.seconds = seconds
         self._still_kept, self._count = still_kept, count
@@ -96,7 +98,7 @@ class Copies:
             copy = self._due.popleft()[1]
             copy.idle = 0 if copy.uses else copy.idle + 1
             self._tell(copy)
-            if copy.idle < _IDLE and self.by_target.get(copy.target) is copy:
+            if copy.idle < self._idle and self.by_target.get(copy.target) is copy:
                 taken.append(copy)
             else:
                 self._drop(copy)

@@ -96,6 +96,7 @@ class Kept:
     proof: Proof | None = None
     scans: Scans | None = None  # before the last showing, and when (monotonic s) they were asked for
     counted: float = float("-inf")
+    shown: float = float("-inf")  # when it was last asked for, not from memory (monotonic s)
 
 
 class Asked:

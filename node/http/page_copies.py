@@ -3,18 +3,15 @@
 
 A page is made of more than its record. Its trace stands while no event of its enterprise was acknowledged, which is a
 dependent of the fence. Its scans are of a second ago at the most, and never none: whether an item had its first scan
-is asked of PostgreSQL for each page.
+is asked of PostgreSQL for each page. Nothing is read ahead for them: once a second a page goes the way of others.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from node import scans
-from node.errors import NodeError
 from node.http import pages
 from node.http.answers import Answer
 from node.http.copies import Copies, Copy, Count, StillKept
@@ -22,14 +19,13 @@ from node.http.frames import Kept
 from node.http.negotiation import Reader
 from node.http.scan_pages import COUNT_SECONDS, state_of
 from node.kept import View
-from node.runtime import Node, cancelled
+from node.runtime import Node
 from node.scan_memory import Item
 from node.scan_tokens import Claims
 from node.scanning import NOT_COUNTED, Scans
 
 _MOST = 4096  # pages; with their wire 8 to 20 KB each, beside frames that are kept anyway
-_COUNT_AGAIN = 0.5  # s old, and it is read again
-_PORTION = 256  # of one query
+_OFTEN = 0.25  # s between two showings, and the page is worth keeping: making a copy costs as much as four showings
 _NO_ANSWER = Answer(200, [], b"")  # a page's bytes are put together for each reader
 
 
@@ -67,10 +63,11 @@ class PageCopy(Copy):
 class PageCopies(Copies):
     """By language and request target: `zh/88.999.1001/X`."""
 
+    _idle = 1  # a page nobody asked for since it was read is asked for less often than it would be read
+
     def __init__(self, seconds: float, still_kept: StillKept, count: Count) -> None:
         super().__init__(seconds, still_kept, count)
         self._node: Node | None = None
-        self._recounting: asyncio.Task[None] | None = None
 
     def open(self, node: Node) -> None:
         """From here on pages are kept."""
@@ -78,6 +75,10 @@ class PageCopies(Copies):
 
     def keep(self, target: bytes, reader: Reader, kept: Kept, view: View, started: float) -> None:
         """Keep a page that was just shown, of what was asked for at `started`."""
+        often = started - kept.shown < _OFTEN
+        kept.shown = started
+        if not often:
+            return
         key, node = reader.lang.encode() + target, self._node
         until = started + self.seconds
         full = key not in self.by_target and len(self.by_target) >= _MOST
@@ -99,33 +100,3 @@ class PageCopies(Copies):
         assert self._node is not None
         proof = copy.kept.proof
         return proof is not None and proof.stands(self._node.fence)
-
-    async def _refresh(self, copies: list[Copy]) -> None:
-        await super()._refresh(copies)
-        # Apart: where PostgreSQL is slow only the numbers grow old.
-        if self._node is not None and (self._recounting is None or self._recounting.done()):
-            due = time.monotonic() - _COUNT_AGAIN
-            mine = [copy for copy in copies if isinstance(copy, PageCopy) and self.by_target.get(copy.target) is copy]
-            old = [copy for copy in mine if copy.kept.counted < due]
-            if old:
-                self._recounting = asyncio.get_running_loop().create_task(self._recount(self._node, old))
-
-    async def _recount(self, node: Node, copies: list[PageCopy]) -> None:
-        for first in range(0, len(copies), _PORTION):
-            portion = copies[first : first + _PORTION]
-            started = time.monotonic()
-            keys = [scans.key_of(copy.kept.resolved.prefix, copy.item[1]) for copy in portion]
-            try:
-                found = await scans.counts(node, keys)
-            except NodeError:
-                return  # PostgreSQL is away: they run out
-            for copy, counted in zip(portion, found, strict=True):
-                before = Scans(counted.before, counted.first_at, counted.first_place)
-                copy.kept.counted = started
-                if before != copy.kept.scans:
-                    copy.kept.scans = before
-
-    async def close(self) -> None:
-        await super().close()
-        if self._recounting is not None:
-            await cancelled([self._recounting])
