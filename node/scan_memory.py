@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 from operator import attrgetter
+from typing import Protocol
 
 import msgspec
 
@@ -29,6 +30,14 @@ class Scans(msgspec.Struct, frozen=True, gc=False):
     first_at: float | None = None
     first_place: str = ""
     traced: bool = False  # whether anything ever happened to the item or its lot; an event is never taken away
+
+
+class Asker(Protocol):
+    """Who asked for an item's scans: a future, or what is told at once."""
+
+    def done(self) -> bool: ...
+    def set_result(self, found: Scans, /) -> None: ...
+    def set_exception(self, error: BaseException, /) -> None: ...
 
 
 class Claim(msgspec.Struct, frozen=True, gc=False):
@@ -65,7 +74,7 @@ class ScanMemory:
     later: list[Claim] = field(default_factory=list)
     first: list[tuple[Claim, asyncio.Future[None]]] = field(default_factory=list)
     committing: bool = False  # a task is at work on `first`
-    reads: dict[Key, list[asyncio.Future[Scans]]] = field(default_factory=dict)
+    reads: dict[Key, list[Asker]] = field(default_factory=dict)
     reading: bool = False
     read_at: float = float("-inf")  # loop's time, when the last read began
     committed_at: float = float("-inf")  # and the last commit of first scans

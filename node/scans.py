@@ -21,7 +21,7 @@ from node.errors import NodeError, Unavailable
 from node.model import Prefix
 from node.places import Place
 from node.runtime import Connection, Node, in_transaction, reading
-from node.scan_memory import MAX_LATER, PART, Claim, Item, Key, Scans
+from node.scan_memory import MAX_LATER, PART, Asker, Claim, Item, Key, Scans
 from node.scan_tokens import CLAIM_SECONDS, SHIPPED, ClaimToken, DeviceToken, Refused
 from node.settling import Ledger
 from node.store import page_reads
@@ -200,13 +200,18 @@ def key_of(prefix: Prefix, suffix: str, lot: str | None = None) -> Key:
 
 def ask(node: Node, prefix: Prefix, suffix: str, lot: str | None = None) -> asyncio.Future[Scans]:
     """The same, begun and not waited for. Unavailable in the future while PostgreSQL is away."""
-    memory = node.scan_memory
     future: asyncio.Future[Scans] = asyncio.get_running_loop().create_future()
-    memory.reads.setdefault(key_of(prefix, suffix, lot), []).append(future)
+    tell(node, prefix, suffix, future, lot)
+    return future
+
+
+def tell(node: Node, prefix: Prefix, suffix: str, asker: Asker, lot: str | None = None) -> None:
+    """The same for one who is told."""
+    memory = node.scan_memory
+    memory.reads.setdefault(key_of(prefix, suffix, lot), []).append(asker)
     if not memory.reading:
         memory.reading = True
         _start(node, _read(node))
-    return future
 
 
 async def _read(node: Node) -> None:
@@ -225,10 +230,10 @@ async def _read(node: Node) -> None:
                     if not future.done():  # its request may have been cancelled
                         future.set_exception(refusal)
             else:
-                for futures, scans in zip(asked.values(), found, strict=True):
+                for futures, told in zip(asked.values(), found, strict=True):
                     for future in futures:
                         if not future.done():
-                            future.set_result(scans)
+                            future.set_result(told)
     finally:
         memory.reading = False
 

@@ -15,16 +15,19 @@ from markupsafe import Markup
 from starlette.responses import Response
 
 from node.fence import Fence
-from node.http.answers import Answer, Headers
+from node.http.answers import Headers
 from node.http.negotiation import Reader
 from node.kept import View
 from node.model import Event
 from node.records import Resolved
+from node.scan_memory import Item
+from node.scan_tokens import Claims
 from node.scanning import Scans
 from node.shown_links import LinkOk
 
 # In the place of each hole while a page is rendered. Random, so that nothing registered can hold one.
 HOLES = {name: Markup("<!--{}-->").format(secrets.token_hex(16)) for name in ("scans", "claim")}
+_NOSNIFF = b"\r\nx-content-type-options: nosniff\r\n"
 _KEPT = 16_000  # pages of a worker, and bytes of them: 3 to 15 KB each; what they are made of is about as much again
 _BYTES = 48 * 2**20
 
@@ -51,12 +54,6 @@ class Frame:
     @property
     def size(self) -> int:
         return sum(len(piece) for piece in self.pieces)
-
-    def answer(self, scans: str, claim: str) -> Answer:
-        """The same for the short way."""
-        before, between, after = self.pieces
-        body = b"".join((before, scans.encode(), between, claim.encode(), after))
-        return Answer(200, self.lines, body)
 
     def filled(self, scans: str, claim: str) -> Response:
         """The whole page; both are markup."""
@@ -88,6 +85,20 @@ class Proof:
 
 
 @dataclass(slots=True)
+class Showing:
+    """What each showing of a kept page needs besides its frame: `lines` of the head up to the request's id, `said` of
+    these scans, the claim's image around its token, and what a claim says of the item."""
+
+    claims: Claims
+    item: Item
+    state: str
+    image: tuple[bytes, bytes]
+    scans: Scans | None = None
+    said: bytes = b""
+    lines: bytes = b""
+
+
+@dataclass(slots=True)
 class Kept:
     resolved: Resolved
     events: Sequence[Event] | None
@@ -96,7 +107,17 @@ class Kept:
     proof: Proof | None = None
     scans: Scans | None = None  # before the last showing, and when (monotonic s) they were asked for
     counted: float = float("-inf")
+    showing: Showing | None = None
     shown: float = float("-inf")  # when it was last asked for, not from memory (monotonic s)
+
+    def page(self, head: bytes, number: bytes, closing: bytes, token: bytes) -> bytes:
+        """The page as it goes on the wire: `head` its status line and date, `number` its request's id, `closing` lines
+        for the end of the head."""
+        showing, (before, between, after) = self.showing, self.frame.pieces
+        assert showing is not None
+        image, end = showing.image
+        body = (before, showing.said, between, image, token, end, after)
+        return b"".join((head, showing.lines, number, _NOSNIFF, closing, b"\r\n", *body))
 
 
 class Asked:

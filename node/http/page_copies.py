@@ -10,19 +10,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
-from node.http import pages
 from node.http.answers import Answer
 from node.http.copies import Copies, Copy, Count, StillKept
 from node.http.frames import Kept
 from node.http.negotiation import Reader
-from node.http.scan_pages import COUNT_SECONDS, state_of
+from node.http.scan_pages import COUNT_SECONDS
 from node.kept import View
 from node.runtime import Node
-from node.scan_memory import Item
-from node.scan_tokens import Claims
-from node.scanning import NOT_COUNTED, Scans
 
 _MOST = 4096  # pages; with their wire 8 to 20 KB each, beside frames that are kept anyway
 _OFTEN = 0.25  # s between two showings, and the page is worth keeping: making a copy costs as much as four showings
@@ -31,33 +26,13 @@ _NO_ANSWER = Answer(200, [], b"")  # a page's bytes are put together for each re
 
 @dataclass(slots=True)
 class PageCopy(Copy):
-    """A page, and what its next showing needs. Its scans are the kept page's."""
+    """A page; its scans are those that the kept page says."""
 
     kept: Kept = None  # type: ignore[assignment]
-    reader: Reader = None  # type: ignore[assignment]
-    claims: Claims = None  # type: ignore[assignment]
-    item: Item = ("", "")
-    state: str = ""
-    base: str = ""  # path of PUBLIC_URL
-    # Of which second and which scans; then what stands around the request's id and the claim's token.
-    page_wire: tuple[object, Scans | None, bytes, bytes, bytes] | None = None
 
     def good(self, now: float) -> bool:
         """Whether it may be shown now (monotonic s)."""
         return self.until > now and now - self.kept.counted < COUNT_SECONDS
-
-    def wire_under(self, head: bytes, second: object) -> tuple[object, Scans | None, bytes, bytes, bytes]:
-        """Its pieces under this second's head, `second` being whatever stands for it."""
-        before, between, after = self.kept.frame.pieces
-        image, end = pages.around_claim(self.base)
-        said = pages.said_of(self.kept, self.reader, self.kept.scans or NOT_COUNTED).encode()
-        _, token = self.claims.sign(0)  # for its length
-        start, rest = b"".join((before, said, between, image)), end + after
-        lines = b"".join([b"%s: %s\r\n" % line for line in self.kept.frame.lines])
-        first = b"%scontent-length: %d\r\nx-request-id: " % (head + lines, len(start) + len(token) + len(rest))
-        middle = b"\r\nx-content-type-options: nosniff\r\n\r\n" + start
-        self.page_wire = (second, self.kept.scans, first, middle, rest)
-        return self.page_wire
 
 
 class PageCopies(Copies):
@@ -79,21 +54,14 @@ class PageCopies(Copies):
         kept.shown = started
         if not often:
             return
-        key, node = reader.lang.encode() + target, self._node
-        until = started + self.seconds
+        key, until = reader.lang.encode() + target, started + self.seconds
+        counted = kept.scans is not None and kept.scans.before > 0  # type: ignore[operator]
         full = key not in self.by_target and len(self.by_target) >= _MOST
-        if node is None or reader.chosen or not (kept.scans and kept.scans.before) or full or until <= time.monotonic():
+        if not counted or reader.chosen or full or until <= time.monotonic():
             return
         if (known := self.by_target.get(key)) is not None:
             self._tell(known)
-        resolved = kept.resolved
-        state = state_of(resolved)
-        claims = Claims(node.sealer, resolved.handle, resolved.row.lot, state)
-        item = (resolved.prefix.prefix, resolved.row.suffix)
-        copy = PageCopy(until, _NO_ANSWER, view, key, kept=kept, reader=reader)
-        copy.claims, copy.item, copy.state = claims, item, state
-        copy.base = urlsplit(node.settings.public_url).path
-        self._keep(copy, started)
+        self._keep(PageCopy(until, _NO_ANSWER, view, key, kept=kept), started)
 
     def _stands(self, copy: Copy) -> bool:
         assert isinstance(copy, PageCopy)

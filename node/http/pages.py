@@ -16,7 +16,7 @@ from node.application_forms import COUNTIES
 from node.http import qr as qr_codes
 from node.http.answers import Answer
 from node.http.assets import Assets
-from node.http.frames import HOLES, Asked, Frame, Frames, Kept, key_of
+from node.http.frames import HOLES, Asked, Frame, Frames, Kept, Showing, key_of
 from node.http.negotiation import CHINESE, Reader
 from node.http.words import COUNTIES_EN
 from node.model import Event, Kind
@@ -150,14 +150,15 @@ def frame_key(node: Node, handle: str, reader: Reader) -> tuple[str, ...]:
     return key_of(node.settings.public_url, node.settings.node_name, handle, reader)
 
 
-def fill(kept: Kept, reader: Reader, scans: Scans, claim: str) -> Answer:
-    """A page that is kept, with what this scan has of its own."""
-    return kept.frame.answer(said_of(kept, reader, scans), _claim(claim))
-
-
-def said_of(kept: Kept, reader: Reader, scans: Scans) -> str:
-    """What the page says of the scans before, as markup."""
-    return _scans(kept.resolved.row.kind == Kind.LOT, reader.lang, scans)
+def make_ready(kept: Kept, showing: Showing, reader: Reader) -> None:
+    """Have the page say the scans that are known of it now."""
+    if showing.scans is not kept.scans or not showing.lines:
+        showing.scans = kept.scans
+        showing.said = _scans(kept.resolved.row.kind == Kind.LOT, reader.lang, kept.scans or NOT_COUNTED).encode()
+        lines = b"".join([b"%s: %s\r\n" % line for line in kept.frame.lines])
+        _, token = showing.claims.sign(0)  # each is as long
+        size = kept.frame.size + len(showing.said) + sum(map(len, showing.image)) + len(token)
+        showing.lines = b"%scontent-length: %d\r\nx-request-id: " % (lines, size)
 
 
 @lru_cache(1)

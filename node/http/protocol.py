@@ -32,7 +32,7 @@ _PATH = re.compile(rb"/[!$%&'()*+,\-./0-9:;=@A-Z_a-z~]*")
 _OK = STATUS_LINE[200]
 RESTS = 4096  # of parsed heads what came after the target; of 2 KiB at the most: 8 MiB
 VERSION = b" HTTP/1.1\r\n"
-_CLOSE = b"connection: close\r\n"
+CLOSE = b"connection: close\r\n"
 LONGEST_HEAD = 2048
 
 
@@ -173,9 +173,9 @@ class Protocol(Posts):
         if cycle.disconnected or self.transport.is_closing():
             return
         if isinstance(answer, Answer):
-            self.send(answer, b"" if cycle.keep_alive else _CLOSE)
+            self.send(answer, b"" if cycle.keep_alive else CLOSE)
         else:
-            closing = b"" if cycle.keep_alive else _CLOSE
+            closing = b"" if cycle.keep_alive else CLOSE
             self.transport.write(b"".join((STATUS_LINE[answer[0]], self.date_lines(), closing, *answer[1:])))
         self.answered(cycle)
 

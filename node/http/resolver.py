@@ -11,9 +11,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -24,6 +22,7 @@ from node.errors import ForgedHandle, HandleNotFound, HeadTooLarge, NodeError
 from node.http import answers, owners, pages, refusals, scan_pages
 from node.http.answers import Answer, Wire
 from node.http.copies import Copies
+from node.http.frames import Kept
 from node.http.handle_api import api_answer
 from node.http.negotiation import CHINESE, LANGUAGES, Reader, reader_of, wants_page
 from node.http.page_copies import PageCopies
@@ -52,17 +51,6 @@ class Begun(Waiter, Protocol):
     address: str
     begin: float
     handle: str
-
-
-@dataclass(slots=True, frozen=True)
-class BegunPage:
-    """A page under way, and for whom."""
-
-    handle: str
-    asked: asyncio.Future[Answer]
-    begin: float  # perf_counter
-    address: str
-    reader: Reader
 
 
 class FrontDoor:
@@ -136,30 +124,30 @@ class FrontDoor:
             self.copies.put(target, answer, view, found.started)
         return answer
 
-    def begin_page(self, target: bytes, reader: Reader, address: str) -> BegunPage | None:
-        """Begin to show a plain request its page; None for the ordinary way."""
+    def begin_page(self, target: bytes, reader: Reader, address: str, send: Callable[[Kept | Answer], None]) -> bool:
+        """Begin to show a plain request its page: `send` is told which. False for the ordinary way."""
         begin = time.perf_counter()
         try:
             handle = decoded_path(target, "/")
-            keep = partial(self.pages.keep, target, reader)
-            asked = scan_pages.begin(self.node, handle, reader, keep)
-        except NodeError:
-            return None  # said there
-        return BegunPage(handle, asked, begin, address, reader) if asked is not None else None
 
-    def finish_page(self, target: bytes, begun: BegunPage) -> Answer:
-        """The page, once the future is done."""
-        refused = None
-        try:
-            answer = begun.asked.result()
-        except NodeError as error:
-            refused, answer = error, self._refusal(target, error, begun.reader)
-        except (Exception, asyncio.CancelledError):
-            _log.exception("a page failed")
-            refused = NodeError()
-            answer = self._refusal(target, refused, begun.reader)
-        self._count(begun.handle, refused, "pg", begun.begin, begun.address)
-        return answer
+            def shows(kept: Kept, view: View, started: float) -> None:
+                self.pages.keep(target, reader, kept, view, started)
+                self._count(handle, None, "pg", begin, address)
+                send(kept)
+
+            def answers(what: Answer | BaseException) -> None:
+                refused = None
+                if isinstance(what, BaseException):
+                    refused = what if isinstance(what, NodeError) else NodeError()
+                    if refused is not what:
+                        _log.error("a page failed", exc_info=what)
+                    what = self._refusal(target, refused, reader)
+                self._count(handle, refused, "pg", begin, address)
+                send(what)
+
+            return scan_pages.begin(self.node, handle, reader, shows, answers)
+        except NodeError:
+            return False  # said there
 
     async def _still_kept(self, copies: Sequence[tuple[str, bytes]]) -> tuple[float, list[bool]]:
         return await reads_of(self.node).still_kept(copies)

@@ -19,7 +19,7 @@ from node import access, scanners, scans
 from node.access import require_scope
 from node.errors import NodeError, NotFound, Unavailable
 from node.http import answers
-from node.http.page_copies import PageCopy
+from node.http.frames import Kept
 from node.http.requests import Enterprise, client_address, decode, json_response, node_of, read_json
 from node.runtime import Node
 from node.scan_tokens import CLAIM_SECONDS, DEVICE_SECONDS, ClaimToken
@@ -79,15 +79,16 @@ def taken_cookie(node: Node, token: str, cookie: bytes, address: str, now: float
 
 
 def taken_here(
-    node: Node, page: PageCopy, nonce: bytes, second: int, cookie: bytes, address: str, now: float
+    node: Node, kept: Kept, nonce: bytes, second: int, cookie: bytes, address: str, now: float
 ) -> scans.Accepted:
     """The same of a claim that this connection's last page showed: only its age is left to look at."""
     if not now - CLAIM_SECONDS <= second:
         scans.refuse()
         return _NOTHING
-    resolved = page.kept.resolved
-    claim = ClaimToken(second, nonce, resolved.handle, resolved.row.lot, page.state)
-    return scans.accept_read(node, claim, page.item, cookie.decode(), now, node.places.of(address)) or _NOTHING
+    resolved, showing = kept.resolved, kept.showing
+    assert showing is not None
+    claim = ClaimToken(second, nonce, resolved.handle, resolved.row.lot, showing.state)
+    return scans.accept_read(node, claim, showing.item, cookie.decode(), now, node.places.of(address)) or _NOTHING
 
 
 def said(node: Node, accepted: scans.Accepted) -> Answer:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
+from urllib.parse import urlsplit
 
 from node import hosts, scans
-from node.errors import NodeError
 from node.fence import events_name
 from node.http import pages, refusals
 from node.http.answers import Answer
-from node.http.frames import Kept, Proof
+from node.http.frames import Kept, Proof, Showing
 from node.http.negotiation import Reader
 from node.joining import Found
 from node.kept import Form, View
@@ -23,11 +22,12 @@ from node.records import Resolved, gone, gone_again
 from node.resolution import ask, parsed, resolve, resolve_for_page
 from node.runtime import Node
 from node.scan_memory import Scans as Counted
-from node.scan_tokens import LOT, SHIPPED, UNSHIPPED, VOID
+from node.scan_tokens import LOT, SHIPPED, UNSHIPPED, VOID, Claims
 from node.scanning import NOT_COUNTED, Scans, events_of
 
-# The page that was shown, the view that proved it, and when it was asked for (monotonic s).
-Keep = Callable[[Kept, View, float], None]
+# The kept page that is to be shown, the view that proved it, and when it was asked for (monotonic s).
+Shows = Callable[[Kept, View, float], None]
+Answers = Callable[[Answer | BaseException], None]
 COUNT_SECONDS = 1.0  # for which a number of scans may be told
 _STATES = {"unshipped": UNSHIPPED, "void": VOID}
 
@@ -43,48 +43,102 @@ async def public(node: Node, handle: str, reader: Reader) -> Answer:
     return answer
 
 
-def begin(node: Node, handle: str, reader: Reader, keep: Keep | None = None) -> asyncio.Future[Answer] | None:
-    """The same without a task where a page of this record is kept; None for `public`.
+def begin(node: Node, handle: str, reader: Reader, shows: Shows, answers: Answers) -> bool:
+    """The same without a task where a page of this record is kept: `shows` is told of it; False for `public`.
 
     A kept page is shown where Valkey's entry is of the record that the page was made of, where no event of its
     enterprise was acknowledged since, and where no link hangs on a proved host. Whatever else is found, `public` makes
-    the answer. `keep` is told of what was shown. Raises what `ask` raises.
+    the answer, and `answers` is told. Raises what `ask` raises.
     """
     prefix_text, suffix = parsed(handle)
     key = pages.frame_key(node, f"{prefix_text}/{suffix}", reader)
     kept = pages.LOOK.frames.known(key)
     if kept is None or kept.proof is None or kept.events is None or kept.links:
-        return None
-    started = time.monotonic()
-    asked: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
-    if not ask(node, handle, asked):
-        return None
-    counted = None if _told_lately(kept, started) else scans.ask(node, kept.resolved.prefix, kept.resolved.row.suffix)
-    answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-    waiting = 2 if counted else 1
+        return False
+    begun = _Begun(node, kept, handle, reader, shows, answers)
+    if not ask(node, handle, begun):
+        return False
+    if not _told_lately(kept, begun.started):
+        begun.waiting = 2
+        scans.tell(node, kept.resolved.prefix, kept.resolved.row.suffix, _Counting(begun))
+    return True
 
-    def arrived(done: asyncio.Future[Any]) -> None:
-        nonlocal waiting
-        waiting -= 1
-        if waiting or answer.done():
+
+class _Begun:
+    """A page that waits for what Valkey has, and mostly for its scans; told by whoever reads these."""
+
+    __slots__ = ("_answers", "_handle", "_node", "_reader", "_shows", "_view", "kept", "started", "waiting")
+
+    def __init__(self, node: Node, kept: Kept, handle: str, reader: Reader, shows: Shows, answers: Answers) -> None:
+        self._node, self.kept, self._handle, self._reader = node, kept, handle, reader
+        self._shows, self._answers = shows, answers
+        self.started, self.waiting = time.monotonic(), 1
+        self._view: View | None = None  # where the page is right by it
+
+    def done(self) -> bool:
+        return self.waiting <= 0
+
+    def set_result(self, found: Found) -> None:
+        view, proof = found.kept, self.kept.proof
+        if view is not None and proof is not None and proof.holds(view, self._node.fence):
+            self._view = view
+        self.arrived()
+
+    def set_exception(self, error: BaseException) -> None:
+        self.arrived()  # said again by `public`
+
+    def counted(self, found: Counted) -> None:
+        kept = self.kept
+        if found.before:
+            self._node.scan_memory.know((kept.resolved.prefix.prefix, kept.resolved.row.suffix))
+        kept.scans, kept.counted = Scans(found.before, found.first_at, found.first_place), self.started
+        self.arrived()
+
+    def uncounted(self) -> None:
+        self._view = None
+        self.waiting -= 2  # whatever else arrives comes too late
+        _ordinary(self._node, self._handle, self._reader, self._answers)
+
+    def arrived(self) -> None:
+        self.waiting -= 1
+        if self.waiting:
+            return
+        view, kept = self._view, self.kept
+        if view is None or kept.scans is None:
+            _ordinary(self._node, self._handle, self._reader, self._answers)
             return
         try:
-            view = _proved(node, kept, asked)
-            if view is None or not _counted(node, kept, counted, started):
-                _ordinary(node, handle, reader, answer)
-                return
-            before = kept.scans or NOT_COUNTED
-            answer.set_result(pages.fill(kept, reader, before, _claim(node, kept.resolved)))
-            if keep is not None:
-                keep(kept, view, started)
-        except Exception as error:  # a fault of ours: said by whoever waits
-            if not answer.done():
-                answer.set_exception(error)
+            pages.make_ready(kept, kept.showing or _showing(self._node, kept), self._reader)
+            self._shows(kept, view, self.started)
+        except Exception as error:  # a fault of ours: the others who are told now are not to blame
+            self._answers(error)
 
-    asked.add_done_callback(arrived)
-    if counted:
-        counted.add_done_callback(arrived)
-    return answer
+
+class _Counting:
+    """Who is told of a page's scans."""
+
+    __slots__ = ("_begun",)
+
+    def __init__(self, begun: _Begun) -> None:
+        self._begun = begun
+
+    def done(self) -> bool:
+        return self._begun.done()
+
+    def set_result(self, found: Counted) -> None:
+        self._begun.counted(found)
+
+    def set_exception(self, error: BaseException) -> None:
+        self._begun.uncounted()
+
+
+def _showing(node: Node, kept: Kept) -> Showing:
+    resolved = kept.resolved
+    state = _state_of(resolved)
+    claims = Claims(node.sealer, resolved.handle, resolved.row.lot, state)
+    image = pages.around_claim(urlsplit(node.settings.public_url).path)
+    kept.showing = Showing(claims, (resolved.prefix.prefix, resolved.row.suffix), state, image)
+    return kept.showing
 
 
 def _told_lately(kept: Kept, now: float) -> bool:
@@ -93,39 +147,13 @@ def _told_lately(kept: Kept, now: float) -> bool:
     return kept.scans is not None and bool(kept.scans.before) and now - kept.counted < COUNT_SECONDS
 
 
-def _proved(node: Node, kept: Kept, asked: asyncio.Future[Found]) -> View | None:
-    """Valkey's view, where the kept page is right by it."""
-    if asked.cancelled() or asked.exception():
-        return None
-    view = asked.result().kept
-    return view if view is not None and kept.proof is not None and kept.proof.holds(view, node.fence) else None
-
-
-def _counted(node: Node, kept: Kept, counted: asyncio.Future[Counted] | None, started: float) -> bool:
-    """Whether the page has its scans: as they were told lately, or as they were found."""
-    if counted is None:
-        return True
-    if counted.cancelled() or counted.exception():
-        return False
-    found, resolved = counted.result(), kept.resolved
-    if found.before:
-        node.scan_memory.know((resolved.prefix.prefix, resolved.row.suffix))
-    kept.scans, kept.counted = Scans(found.before, found.first_at, found.first_place), started
-    return True
-
-
-def _ordinary(node: Node, handle: str, reader: Reader, answer: asyncio.Future[Answer]) -> None:
+def _ordinary(node: Node, handle: str, reader: Reader, answers: Answers) -> None:
     async def work() -> None:
         try:
-            found = await public(node, handle, reader)
-        except BaseException as error:
-            if not answer.done():
-                answer.set_exception(error if isinstance(error, NodeError) else NodeError())
-            if not isinstance(error, NodeError):
-                raise
-        else:
-            if not answer.done():
-                answer.set_result(found)
+            found: Answer | BaseException = await public(node, handle, reader)
+        except BaseException as error:  # of a node that is closed too
+            found = error
+        answers(found)
 
     task = asyncio.ensure_future(work())
     node.scan_memory.tasks.add(task)
@@ -144,13 +172,13 @@ def _prove(node: Node, resolved: Resolved, reader: Reader, turn: int) -> None:
     pages.LOOK.frames.prove(key, resolved, Proof(view.etag, view.version, stamps, until))
 
 
-def state_of(resolved: Resolved) -> str:
+def _state_of(resolved: Resolved) -> str:
     """What a claim says of the handle."""
     return LOT if resolved.row.kind == Kind.LOT else _STATES.get(resolved.status, SHIPPED)
 
 
 def _claim(node: Node, resolved: Resolved) -> str:
-    lot, state = resolved.row.lot, state_of(resolved)
+    lot, state = resolved.row.lot, _state_of(resolved)
     return scans.claim_address(node, resolved.handle, time.time(), lot=lot, state=state)
 
 

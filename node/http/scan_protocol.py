@@ -16,9 +16,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from node.http import scan_claims
 from node.http.answers import Answer, request_id
+from node.http.frames import Kept
 from node.http.negotiation import Reader, reader_of, wants_page
 from node.http.page_copies import PageCopy
-from node.http.protocol import LONGEST_HEAD, RESTS, VERSION, Direct, Protocol
+from node.http.protocol import CLOSE, LONGEST_HEAD, RESTS, VERSION, Direct, Protocol
 from node.http.requests import MAX_HEADERS
 from node.http.resolver import FrontDoor, plain
 from node.scans import Accepted
@@ -53,7 +54,7 @@ class ScanProtocol(Protocol):
         super().__init__(*args, **kwargs)
         self._pages = self._door.pages.by_target if self._door else {}
         self._head: tuple[bytes | Reader, bytes] | None = None  # the message at hand: its reader or cookie, its target
-        self._shown: tuple[bytes, bytes, int, PageCopy] | None = None  # the last page's image, nonce, second, and copy
+        self._shown: tuple[bytes, bytes, int, Kept] | None = None  # the last page's claim, its nonce and second
 
     def on_message_begin(self) -> None:
         self._head = None
@@ -87,16 +88,17 @@ class ScanProtocol(Protocol):
 
     def _show(self, copy: PageCopy, now: float) -> None:
         """Send a page from memory; `now`: monotonic s."""
-        state, second = self.server_state, int(time.time())
-        wire = copy.page_wire
-        if wire is None or wire[0] is not state.default_headers or wire[1] is not copy.kept.scans:
-            wire = copy.wire_under(_OK + self.date_lines(), state.default_headers)
-        nonce, token = copy.claims.sign(second)
-        self.transport.write(b"".join((wire[2], request_id(), wire[3], token, wire[4])))
-        self._shown = (token, nonce, second, copy)
-        state.total_requests += 1
+        self._write_page(copy.kept)
+        self.server_state.total_requests += 1
         copy.uses[self._address] = copy.uses.get(self._address, 0) + 1
         copy.took += time.monotonic() - now
+
+    def _write_page(self, kept: Kept, closing: bytes = b"") -> None:
+        showing, second = kept.showing, int(time.time())
+        assert showing is not None
+        nonce, token = showing.claims.sign(second)
+        self.transport.write(kept.page(_OK + self.date_lines(), request_id(), closing, token))
+        self._shown = (token, nonce, second, kept)
 
     def _known_image(self, door: FrontDoor, data: bytes, end: int) -> bool:
         cookie, rest = _split(data, end)
@@ -194,10 +196,21 @@ class ScanProtocol(Protocol):
         return True
 
     def _begin_page(self, door: FrontDoor, target: bytes, reader: Reader) -> bool:
-        begun = door.begin_page(target, reader, self._address)
-        if begun is not None:
-            self._wait_for(begun.asked, target, lambda: door.finish_page(target, begun))
-        return begun is not None
+        cycle = Direct(self, target, self._address)
+
+        def send(what: Kept | Answer) -> None:
+            if isinstance(what, Answer):
+                self._conclude(cycle, what)
+                return
+            cycle.response_complete = True
+            if not cycle.disconnected and not self.transport.is_closing():
+                self._write_page(what, b"" if cycle.keep_alive else CLOSE)
+                self.answered(cycle)
+
+        if not door.begin_page(target, reader, self._address, send):
+            return False
+        self.cycle = cycle  # type: ignore[assignment]
+        return True
 
     def _wait_for(self, future: asyncio.Future[Any], target: bytes, answer: Callable[[], Answer]) -> None:
         """Send what `answer` makes once the future is done; until then this is the connection's cycle."""
