@@ -105,6 +105,16 @@ class Reads:
             for found, (_, entry) in zip(answer[0], copies, strict=True)
         ]
 
+    async def same_entries(self, copies: Sequence[tuple[str, bytes]]) -> tuple[float, list[bool]]:
+        """The same for those who look at the dependents themselves; what has the same bytes was made of the same."""
+        fence, started = self._node.fence, time.monotonic()
+        answer = None
+        if fence.fresh() and fence.enabled:
+            answer = await self._node.cache.get(fence.epoch, [handle for handle, _ in copies], [])
+        if answer is None:
+            return started, [False] * len(copies)
+        return started, [found == entry for found, (_, entry) in zip(answer[0], copies, strict=True)]
+
     async def kept(self, prefix: Prefix, suffix: str) -> View | None:
         """What Valkey keeps of a handle that exists, as far as this worker knows it to be good."""
         handle, fence = f"{prefix.prefix}/{suffix}", self._node.fence

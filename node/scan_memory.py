@@ -14,6 +14,7 @@ from node.model import Prefix
 from node.places import Place
 
 _MAX_KNOWN = 200_000  # items known to have been scanned: about 30 MB
+_MAX_COUNTS = 50_000  # items of which a recent count is held
 MAX_LATER = 200_000  # claims that wait; ten times what a worker takes in a second
 PART = 1_000  # claims settled in one transaction: about 7 ms of the loop, in pieces of 2
 
@@ -82,6 +83,8 @@ class ScanMemory:
     prefixes: dict[str, Prefix] = field(default_factory=dict)
     touched: dict[tuple[int, str], Touched] = field(default_factory=dict)
     missed: dict[int, deque[tuple[float, str, int]]] = field(default_factory=dict)  # see node/suspicion.py
+    counts: Counts = field(default_factory=dict)  # what was committed last of items
+    settled: Counts = field(default_factory=dict)  # what a settlement under way leaves, which may be told once it is
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def know(self, item: Item) -> None:
@@ -90,6 +93,16 @@ class ScanMemory:
             if len(self.known) >= _MAX_KNOWN:
                 del self.known[next(iter(self.known))]
             self.known[item] = None
+
+    def tell(self, counts: Counts) -> None:
+        """These were committed."""
+        if len(self.counts) > _MAX_COUNTS:
+            self.counts.clear()
+        self.counts |= counts
+
+    def settlement_committed(self) -> None:
+        self.tell(self.settled)
+        self.settled = {}
 
     def take(self) -> list[list[Claim]]:
         """The claims that wait, in parts; those of an item together, in order of time: an item's row in PostgreSQL

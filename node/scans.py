@@ -153,6 +153,7 @@ async def _commit(node: Node) -> None:
             else:
                 for item in known:
                     memory.know(item)
+                memory.tell(known)
                 for _, future in group:
                     if not future.done():
                         future.set_result(None)
@@ -167,12 +168,13 @@ def ledger(node: Node) -> Ledger[list[Claim]]:
         # After an outage of ten minutes another worker may have let go of the marks that these were counted under:
         # better a scan that is lost than one that is counted twice.
         since = time.time() - CLAIM_SECONDS
-        await add(node, conn, [claim for claim in claims if claim.at > since])
+        live = [claim for claim in claims if claim.at > since]
+        node.scan_memory.settled = await add(node, conn, live)
 
     def merge(kept: list[Claim], more: list[Claim]) -> None:
         kept.extend(more[: max(0, _MAX_MERGED - len(kept))])
 
-    return Ledger("scan", node.scan_memory.take, apply, merge)
+    return Ledger("scan", node.scan_memory.take, apply, merge, node.scan_memory.settlement_committed)
 
 
 async def scans_of(node: Node, prefix: Prefix, suffix: str, lot: str | None = None) -> Scans | None:

@@ -3,7 +3,8 @@
 
 A page is made of more than its record. Its trace stands while no event of its enterprise was acknowledged, which is a
 dependent of the fence. Its scans are of a second ago at the most, and never none: whether an item had its first scan
-is asked of PostgreSQL for each page. Nothing is read ahead for them: once a second a page goes the way of others.
+is asked of PostgreSQL for each page. What this worker settled it knows; else a page goes the way of others once a
+second.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from node.http.answers import Answer
 from node.http.copies import Copies, Copy, Count, StillKept
 from node.http.frames import Kept
 from node.http.negotiation import Reader
-from node.http.scan_pages import COUNT_SECONDS
+from node.http.scan_pages import told_lately
 from node.kept import View
 from node.runtime import Node
 
 _MOST = 4096  # pages; with their wire 8 to 20 KB each, beside frames that are kept anyway
-_OFTEN = 0.25  # s between two showings, and the page is worth keeping: making a copy costs as much as four showings
+_OFTEN = 1.0  # s between two showings, and the page is worth keeping: to be read again 16 times costs as much as one
 _NO_ANSWER = Answer(200, [], b"")  # a page's bytes are put together for each reader
 
 
@@ -29,16 +30,17 @@ class PageCopy(Copy):
     """A page; its scans are those that the kept page says."""
 
     kept: Kept = None  # type: ignore[assignment]
+    reader: Reader = None  # type: ignore[assignment]
 
-    def good(self, now: float) -> bool:
+    def good(self, node: Node, now: float) -> bool:
         """Whether it may be shown now (monotonic s)."""
-        return self.until > now and now - self.kept.counted < COUNT_SECONDS
+        return self.until > now and told_lately(node, self.kept, now)
 
 
 class PageCopies(Copies):
     """By language and request target: `zh/88.999.1001/X`."""
 
-    _idle = 1  # a page nobody asked for since it was read is asked for less often than it would be read
+    _idle = 16  # reads in a row without a request, about a second
 
     def __init__(self, seconds: float, still_kept: StillKept, count: Count) -> None:
         super().__init__(seconds, still_kept, count)
@@ -61,10 +63,10 @@ class PageCopies(Copies):
             return
         if (known := self.by_target.get(key)) is not None:
             self._tell(known)
-        self._keep(PageCopy(until, _NO_ANSWER, view, key, kept=kept), started)
+        self._keep(PageCopy(until, _NO_ANSWER, view, key, kept=kept, reader=reader), started)
 
     def _stands(self, copy: Copy) -> bool:
         assert isinstance(copy, PageCopy)
         assert self._node is not None
-        proof = copy.kept.proof
-        return proof is not None and proof.stands(self._node.fence)
+        proof, fence = copy.kept.proof, self._node.fence
+        return proof is not None and fence.enabled and proof.stands(fence)

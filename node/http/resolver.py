@@ -61,7 +61,7 @@ class FrontDoor:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self.copies = Copies(settings.copies, self._still_kept, self._count_copies)
-        self.pages = PageCopies(settings.copies, self._still_kept, self._count_copies)
+        self.pages = PageCopies(settings.copies, self._same_entries, self._count_copies)
         self.settings = settings  # for the protocol class
 
     def open(self, node: Node) -> None:
@@ -151,6 +151,9 @@ class FrontDoor:
 
     async def _still_kept(self, copies: Sequence[tuple[str, bytes]]) -> tuple[float, list[bool]]:
         return await reads_of(self.node).still_kept(copies)
+
+    async def _same_entries(self, copies: Sequence[tuple[str, bytes]]) -> tuple[float, list[bool]]:
+        return await reads_of(self.node).same_entries(copies)
 
     def _count_copies(self, prefix_id: int, hits: int, seconds_each: float, address: str) -> None:
         """A hot record was answered from memory."""

@@ -58,7 +58,7 @@ def begin(node: Node, handle: str, reader: Reader, shows: Shows, answers: Answer
     begun = _Begun(node, kept, handle, reader, shows, answers)
     if not ask(node, handle, begun):
         return False
-    if not _told_lately(kept, begun.started):
+    if not told_lately(node, kept, begun.started):
         begun.waiting = 2
         scans.tell(node, kept.resolved.prefix, kept.resolved.row.suffix, _Counting(begun))
     return True
@@ -108,7 +108,7 @@ class _Begun:
             _ordinary(self._node, self._handle, self._reader, self._answers)
             return
         try:
-            pages.make_ready(kept, kept.showing or _showing(self._node, kept), self._reader)
+            ready(self._node, kept, self._reader)
             self._shows(kept, view, self.started)
         except Exception as error:  # a fault of ours: the others who are told now are not to blame
             self._answers(error)
@@ -132,6 +132,11 @@ class _Counting:
         self._begun.uncounted()
 
 
+def ready(node: Node, kept: Kept, reader: Reader) -> None:
+    """Have a kept page say what is known of its scans now."""
+    pages.make_ready(kept, kept.showing or _showing(node, kept), reader)
+
+
 def _showing(node: Node, kept: Kept) -> Showing:
     resolved = kept.resolved
     state = _state_of(resolved)
@@ -141,10 +146,19 @@ def _showing(node: Node, kept: Kept) -> Showing:
     return kept.showing
 
 
-def _told_lately(kept: Kept, now: float) -> bool:
-    """Whether the scans that this page said last may be said again: a second old, and more than none, for none is
-    untrue from the moment of the first scan on."""
-    return kept.scans is not None and bool(kept.scans.before) and now - kept.counted < COUNT_SECONDS
+def told_lately(node: Node, kept: Kept, now: float) -> bool:
+    """Whether the page's scans may be said as they are known: a second old, and more than none, for none is untrue from
+    the moment of the first scan on. A settlement of this worker's says what it left, so hot items need no reading."""
+    scans = kept.scans
+    if scans is None or not scans.before:
+        return False
+    resolved = kept.resolved
+    settled = node.scan_memory.counts.get((resolved.prefix.prefix, resolved.row.suffix))
+    if settled is not None and settled[1] > kept.counted:
+        kept.counted = settled[1]
+        if settled[0] != scans.before:
+            kept.scans = Scans(settled[0], scans.first_at, scans.place)
+    return now - kept.counted < COUNT_SECONDS
 
 
 def _ordinary(node: Node, handle: str, reader: Reader, answers: Answers) -> None:

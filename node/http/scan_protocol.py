@@ -22,6 +22,7 @@ from node.http.page_copies import PageCopy
 from node.http.protocol import CLOSE, LONGEST_HEAD, RESTS, VERSION, Direct, Protocol
 from node.http.requests import MAX_HEADERS
 from node.http.resolver import FrontDoor, plain
+from node.http.scan_pages import ready
 from node.scans import Accepted
 
 _IMAGE = re.compile(rb"/s/([A-Za-z0-9_-]+)\.gif")
@@ -81,14 +82,17 @@ class ScanProtocol(Protocol):
         self._idle_seconds = self._keep_alive
         target = data[4:end]
         copy = self._pages.get(reader.lang.encode() + target)
-        if copy is None or not copy.good(now):  # type: ignore[attr-defined]
+        if copy is None or not copy.good(door.node, now):  # type: ignore[attr-defined]
             return plain(target) and self._begin_page(door, target, reader)
         self._show(copy, now)  # type: ignore[arg-type]
         return True
 
     def _show(self, copy: PageCopy, now: float) -> None:
         """Send a page from memory; `now`: monotonic s."""
-        self._write_page(copy.kept)
+        kept = copy.kept
+        if (showing := kept.showing) is None or showing.scans is not kept.scans:
+            ready(self._door.node, kept, copy.reader)  # type: ignore[union-attr]
+        self._write_page(kept)
         self.server_state.total_requests += 1
         copy.uses[self._address] = copy.uses.get(self._address, 0) + 1
         copy.took += time.monotonic() - now
