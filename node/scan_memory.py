@@ -19,6 +19,7 @@ MAX_LATER = 200_000  # claims that wait; ten times what a worker takes in a seco
 PART = 1_000  # claims settled in one transaction: about 7 ms of the loop, in pieces of 2
 
 Item = tuple[str, str]  # prefix, suffix
+Counts = dict[Item, tuple[int, float]]  # how many scans of it, and when that was asked (monotonic s)
 Key = tuple[
     int, int, str, int, str
 ]  # shard, prefix's id, suffix of an item; shard and suffix of its lot (node/scans.py)
