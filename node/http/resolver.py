@@ -130,8 +130,9 @@ class FrontDoor:
         try:
             handle = decoded_path(target, "/")
 
-            def shows(kept: Kept, view: View, started: float) -> None:
-                self.pages.keep(target, reader, kept, view, started)
+            def shows(kept: Kept, view: View | None, started: float) -> None:
+                if view is not None:
+                    self.pages.keep(target, reader, kept, view, started)
                 self._count(handle, None, "pg", begin, address)
                 send(kept)
 

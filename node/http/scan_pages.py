@@ -25,8 +25,9 @@ from node.scan_memory import Scans as Counted
 from node.scan_tokens import LOT, SHIPPED, UNSHIPPED, VOID, Claims
 from node.scanning import NOT_COUNTED, Scans, events_of
 
-# The kept page that is to be shown, the view that proved it, and when it was asked for (monotonic s).
-Shows = Callable[[Kept, View, float], None]
+# The kept page that is to be shown, Valkey's view that proved it (None: PostgreSQL's row did), and
+# when it was asked for (monotonic s).
+Shows = Callable[[Kept, View | None, float], None]
 Answers = Callable[[Answer | BaseException], None]
 COUNT_SECONDS = 1.0  # for which a number of scans may be told
 _STATES = {"unshipped": UNSHIPPED, "void": VOID}
@@ -46,9 +47,9 @@ async def public(node: Node, handle: str, reader: Reader) -> Answer:
 def begin(node: Node, handle: str, reader: Reader, shows: Shows, answers: Answers) -> bool:
     """The same without a task where a page of this record is kept: `shows` is told of it; False for `public`.
 
-    A kept page is shown where Valkey's entry is of the record that the page was made of, where no event of its
-    enterprise was acknowledged since, and where no link hangs on a proved host. Whatever else is found, `public` makes
-    the answer, and `answers` is told. Raises what `ask` raises.
+    A kept page is shown where Valkey's entry or PostgreSQL's row is of the record that the page was made of, where no
+    event of its enterprise was acknowledged since, and where no link hangs on a proved host. Whatever else is found,
+    `public` makes the answer, and `answers` is told. Raises what `ask` raises.
     """
     prefix_text, suffix = parsed(handle)
     key = pages.frame_key(node, f"{prefix_text}/{suffix}", reader)
@@ -67,21 +68,25 @@ def begin(node: Node, handle: str, reader: Reader, shows: Shows, answers: Answer
 class _Begun:
     """A page that waits for what Valkey has, and mostly for its scans; told by whoever reads these."""
 
-    __slots__ = ("_answers", "_handle", "_node", "_reader", "_shows", "_view", "kept", "started", "waiting")
+    __slots__ = ("_answers", "_handle", "_node", "_reader", "_right", "_shows", "_view", "kept", "started", "waiting")
 
     def __init__(self, node: Node, kept: Kept, handle: str, reader: Reader, shows: Shows, answers: Answers) -> None:
         self._node, self.kept, self._handle, self._reader = node, kept, handle, reader
         self._shows, self._answers = shows, answers
         self.started, self.waiting = time.monotonic(), 1
-        self._view: View | None = None  # where the page is right by it
+        self._right = False  # whether the page is right by what was found
+        self._view: View | None = None  # where Valkey had it
 
     def done(self) -> bool:
         return self.waiting <= 0
 
     def set_result(self, found: Found) -> None:
-        view, proof = found.kept, self.kept.proof
-        if view is not None and proof is not None and proof.holds(view, self._node.fence):
-            self._view = view
+        view, kept, fence = found.kept, self.kept, self._node.fence
+        if (proof := kept.proof) is not None:
+            if view is not None:
+                self._right, self._view = proof.holds(view, fence), view
+            elif found.resolved is not None:  # read from PostgreSQL just now: the same record, and no event since
+                self._right = proof.stands(fence) and found.resolved == kept.resolved
         self.arrived()
 
     def set_exception(self, error: BaseException) -> None:
@@ -95,7 +100,6 @@ class _Begun:
         self.arrived()
 
     def uncounted(self) -> None:
-        self._view = None
         self.waiting -= 2  # whatever else arrives comes too late
         _ordinary(self._node, self._handle, self._reader, self._answers)
 
@@ -104,7 +108,7 @@ class _Begun:
         if self.waiting:
             return
         view, kept = self._view, self.kept
-        if view is None or kept.scans is None:
+        if not self._right or kept.scans is None:
             _ordinary(self._node, self._handle, self._reader, self._answers)
             return
         try:
