@@ -87,6 +87,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
             yield
         finally:
             await door.copies.close()
+            await door.pages.close()
             await counting.close()
             await close_node(node)
             metrics.tell()

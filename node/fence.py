@@ -31,6 +31,12 @@ def keys_name(prefix: str) -> str:
     return "k:" + prefix
 
 
+def events_name(registrant_id: int) -> str:
+    """The dependent that any event of an enterprise moves: what the pages of its items show of their way. One number
+    for all of them: an event of a package shows on all that was in it, under whichever of its prefixes."""
+    return f"e:{registrant_id}"
+
+
 @dataclass(slots=True, frozen=True)
 class Poll:
     """One reading of the fence: `position` is where the next one begins to look for moved dependents."""

@@ -75,11 +75,26 @@ class Requests:
                     bucket.inc(those)
 
 
+class Claims:
+    """The same for `scan_claims_total`, by what became of the claim."""
+
+    def __init__(self) -> None:
+        self.counts = dict.fromkeys(("refused", "gathered", "dropped", "committed"), 0)
+
+    def tell(self) -> None:
+        for outcome, number in self.counts.items():
+            if number:
+                scan_claims_total.labels(outcome).inc(number)
+                self.counts[outcome] = 0
+
+
 resolved = Resolved()
 requests = Requests()
+claims = Claims()
 
 
 def tell() -> None:
     """Tell Prometheus what was counted in memory."""
     resolved.tell()
     requests.tell()
+    claims.tell()

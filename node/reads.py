@@ -117,6 +117,16 @@ class Reads:
             ],
         )
 
+    async def same_entries(self, copies: Sequence[tuple[str, bytes, int]]) -> tuple[float, int, list[bool]]:
+        """The same for those who look at the dependents themselves; what has the same bytes was made of the same."""
+        fence, started = self._node.fence, time.monotonic()
+        answer = None
+        if fence.fresh() and fence.enabled:
+            answer = await self._node.cache.get(fence.epoch, [copy[0] for copy in copies], [])
+        if answer is None:
+            return started, fence.turn, [False] * len(copies)
+        return started, fence.turn, [found == copy[1] for found, copy in zip(answer[0], copies, strict=True)]
+
     async def kept(self, prefix: Prefix, suffix: str) -> View | None:
         """What Valkey keeps of a handle that exists, as far as this worker knows it to be good."""
         handle, fence = f"{prefix.prefix}/{suffix}", self._node.fence

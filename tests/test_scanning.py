@@ -117,7 +117,8 @@ async def test_trace_unavailable_still_shows_the_page(settings: Any, examples: d
     opened = await open_node(settings)
     await opened.pool.close()
     try:
-        answer = await pages.scan(opened, resolved_of(COMPILED["pear"], example_of(examples, "pear")))
+        resolved = resolved_of(COMPILED["pear"], example_of(examples, "pear"))
+        answer = pages.scan_page(opened, resolved, await scanning.events_of(opened, resolved))
     finally:
         await close_node(opened)
     html = bytes(answer.body).decode()

@@ -11,8 +11,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -24,8 +23,10 @@ from node.errors import ForgedHandle, HandleNotFound, HeadTooLarge, NodeError
 from node.http import answers, owners, pages, refusals, scan_pages
 from node.http.answers import Answer, Wire
 from node.http.copies import Copies
+from node.http.frames import Kept
 from node.http.handle_api import api_answer
 from node.http.negotiation import CHINESE, LANGUAGES, Reader, reader_of, wants_page
+from node.http.page_copies import PageCopies
 from node.http.queries import Query, query_of
 from node.http.requests import MAX_HEADERS, client_address, decoded_path
 from node.joining import Found, Waiter
@@ -53,17 +54,6 @@ class Begun(Waiter, Protocol):
     handle: str
 
 
-@dataclass(slots=True, frozen=True)
-class BegunPage:
-    """A page under way, and for whom."""
-
-    handle: str
-    asked: asyncio.Future[Answer]
-    begin: float  # perf_counter
-    address: str
-    reader: Reader
-
-
 class FrontDoor:
     """ASGI application: the resolver's own paths, else `app`."""
 
@@ -72,6 +62,7 @@ class FrontDoor:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self.copies = Copies(settings.copies, self._still_kept, self._count_copies)
+        self.pages = PageCopies(settings.copies, self._same_entries, self._count_copies)
         self.settings = settings  # for the protocol class
         self.state: ServerState | None = None  # uvicorn's, from the protocol class: it counts what was answered
 
@@ -79,7 +70,8 @@ class FrontDoor:
         """From here on it may be asked; called by the lifespan."""
         self.node = node
         reads_of(node).answered = lambda: self.state.total_requests if self.state else 0
-        node.tally.tellers.append(self.copies.tell)
+        node.tally.tellers += (self.copies.tell, self.pages.tell)
+        self.pages.open(node)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not ours(scope["method"], scope["raw_path"]):
@@ -135,32 +127,37 @@ class FrontDoor:
             self.copies.put(target, answer, view, found.started)
         return answer
 
-    def begin_page(self, target: bytes, reader: Reader, address: str) -> BegunPage | None:
-        """Begin to show a plain request its page; None for the ordinary way."""
+    def begin_page(self, target: bytes, reader: Reader, address: str, send: Callable[[Kept | Answer], None]) -> bool:
+        """Begin to show a plain request its page: `send` is told which. False for the ordinary way."""
         begin = time.perf_counter()
         try:
             handle = decoded_path(target, "/")
-            asked = scan_pages.begin(self.node, handle, reader)
-        except NodeError:
-            return None  # said there
-        return BegunPage(handle, asked, begin, address, reader) if asked is not None else None
 
-    def finish_page(self, target: bytes, begun: BegunPage) -> Answer:
-        """The page, once the future is done."""
-        refused = None
-        try:
-            answer = begun.asked.result()
-        except NodeError as error:
-            refused, answer = error, self._refusal(target, error, begun.reader)
-        except (Exception, asyncio.CancelledError):
-            _log.exception("a page failed")
-            refused = NodeError()
-            answer = self._refusal(target, refused, begun.reader)
-        self._count(begun.handle, refused, "pg", begun.begin, begun.address)
-        return answer
+            def shows(kept: Kept, view: View | None, started: float) -> None:
+                if view is not None:
+                    self.pages.keep(target, reader, kept, view, started)
+                self._count(handle, None, "pg", begin, address)
+                send(kept)
+
+            def answers(what: Answer | BaseException) -> None:
+                refused = None
+                if isinstance(what, BaseException):
+                    refused = what if isinstance(what, NodeError) else NodeError()
+                    if refused is not what:
+                        _log.error("a page failed", exc_info=what)
+                    what = self._refusal(target, refused, reader)
+                self._count(handle, refused, "pg", begin, address)
+                send(what)
+
+            return scan_pages.begin(self.node, handle, reader, shows, answers)
+        except NodeError:
+            return False  # said there
 
     async def _still_kept(self, copies: Sequence[tuple[str, bytes, int]]) -> tuple[float, int, list[bool]]:
         return await reads_of(self.node).still_kept(copies)
+
+    async def _same_entries(self, copies: Sequence[tuple[str, bytes, int]]) -> tuple[float, int, list[bool]]:
+        return await reads_of(self.node).same_entries(copies)
 
     def _count_copies(self, prefix_id: int, hits: int, seconds_each: float, address: str) -> None:
         """A hot record was answered from memory."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from node import hosts, scans
-from node.errors import NodeError
+from node.fence import events_name
 from node.http import pages, refusals
 from node.http.answers import Answer
-from node.http.frames import Kept, Proof
+from node.http.frames import Kept, Proof, Showing
 from node.http.negotiation import Reader
 from node.joining import Found
-from node.kept import Form
+from node.kept import Form, View
 from node.lookups import dependents_of, may_be_kept
 from node.model import Kind
 from node.reads import reads_of
@@ -21,9 +22,14 @@ from node.records import Resolved, gone, gone_again
 from node.resolution import ask, parsed, resolve, resolve_for_page
 from node.runtime import Node
 from node.scan_memory import Scans as Counted
-from node.scan_tokens import LOT, SHIPPED, UNSHIPPED, VOID
-from node.scanning import NOT_COUNTED, Scans
+from node.scan_tokens import LOT, SHIPPED, UNSHIPPED, VOID, Claims
+from node.scanning import NOT_COUNTED, Scans, events_of
 
+# The kept page that is to be shown, Valkey's view that proved it (None: PostgreSQL's row did), and
+# when it was asked for (monotonic s).
+Shows = Callable[[Kept, View | None, float], None]
+Answers = Callable[[Answer | BaseException], None]
+COUNT_SECONDS = 1.0  # for which a number of scans may be told
 _STATES = {"unshipped": UNSHIPPED, "void": VOID}
 
 
@@ -38,73 +44,134 @@ async def public(node: Node, handle: str, reader: Reader) -> Answer:
     return answer
 
 
-def begin(node: Node, handle: str, reader: Reader) -> asyncio.Future[Answer] | None:
-    """The same without a task where a page of this record is kept; None for `public`.
+def begin(node: Node, handle: str, reader: Reader, shows: Shows, answers: Answers) -> bool:
+    """The same without a task where a page of this record is kept: `shows` is told of it; False for `public`.
 
-    A kept page is shown where Valkey's entry is of the record that the page was made of, where nothing ever happened
-    to the item or its lot (asked of PostgreSQL together with the scans), and where no link hangs on a proved host.
-    Whatever else is found, `public` makes the answer. Raises what `ask` raises.
+    A kept page is shown where Valkey's entry or PostgreSQL's row is of the record that the page was made of, where no
+    event of its enterprise was acknowledged since, and where no link hangs on a proved host. Whatever else is found,
+    `public` makes the answer, and `answers` is told. Raises what `ask` raises.
     """
     prefix_text, suffix = parsed(handle)
     key = pages.frame_key(node, f"{prefix_text}/{suffix}", reader)
     kept = pages.LOOK.frames.known(key)
-    if kept is None or kept.proof is None or kept.events or kept.events is None or kept.links:
-        return None
-    asked: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
-    if not ask(node, handle, asked):
-        return None
-    row = kept.resolved.row
-    counted = scans.ask(node, kept.resolved.prefix, row.suffix, row.lot)
-    answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-    waiting = 2
+    if kept is None or kept.proof is None or kept.events is None or kept.links:
+        return False
+    begun = _Begun(node, kept, handle, reader, shows, answers)
+    if not ask(node, handle, begun):
+        return False
+    if not told_lately(node, kept, begun.started):
+        begun.waiting = 2
+        scans.tell(node, kept.resolved.prefix, kept.resolved.row.suffix, _Counting(begun))
+    return True
 
-    def arrived(done: asyncio.Future[Any]) -> None:
-        nonlocal waiting
-        waiting -= 1
-        if waiting or answer.done():
+
+class _Begun:
+    """A page that waits for what Valkey has, and mostly for its scans; told by whoever reads these."""
+
+    __slots__ = ("_answers", "_handle", "_node", "_reader", "_right", "_shows", "_view", "kept", "started", "waiting")
+
+    def __init__(self, node: Node, kept: Kept, handle: str, reader: Reader, shows: Shows, answers: Answers) -> None:
+        self._node, self.kept, self._handle, self._reader = node, kept, handle, reader
+        self._shows, self._answers = shows, answers
+        self.started, self.waiting = time.monotonic(), 1
+        self._right = False  # whether the page is right by what was found
+        self._view: View | None = None  # where Valkey had it
+
+    def done(self) -> bool:
+        return self.waiting <= 0
+
+    def set_result(self, found: Found) -> None:
+        view, kept, fence = found.kept, self.kept, self._node.fence
+        if (proof := kept.proof) is not None:
+            if view is not None:
+                self._right, self._view = proof.holds(view, fence), view
+            elif found.resolved is not None:  # read from PostgreSQL just now: the same record, and no event since
+                self._right = proof.stands(fence) and found.resolved == kept.resolved
+        self.arrived()
+
+    def set_exception(self, error: BaseException) -> None:
+        self.arrived()  # said again by `public`
+
+    def counted(self, found: Counted) -> None:
+        kept = self.kept
+        if found.before:
+            self._node.scan_memory.know((kept.resolved.prefix.prefix, kept.resolved.row.suffix))
+        kept.scans, kept.counted = Scans(found.before, found.first_at, found.first_place), self.started
+        self.arrived()
+
+    def uncounted(self) -> None:
+        self.waiting -= 2  # whatever else arrives comes too late
+        _ordinary(self._node, self._handle, self._reader, self._answers)
+
+    def arrived(self) -> None:
+        self.waiting -= 1
+        if self.waiting:
+            return
+        view, kept = self._view, self.kept
+        if not self._right or kept.scans is None:
+            _ordinary(self._node, self._handle, self._reader, self._answers)
             return
         try:
-            found = _kept_answer(node, kept, reader, asked, counted)
-        except Exception as error:  # a fault of ours: said by whoever waits
-            answer.set_exception(error)
-            return
-        if found is not None:
-            answer.set_result(found)
-        else:
-            _ordinary(node, handle, reader, answer)
-
-    asked.add_done_callback(arrived)
-    counted.add_done_callback(arrived)
-    return answer
+            ready(self._node, kept, self._reader)
+            self._shows(kept, view, self.started)
+        except Exception as error:  # a fault of ours: the others who are told now are not to blame
+            self._answers(error)
 
 
-def _kept_answer(
-    node: Node, kept: Kept, reader: Reader, asked: asyncio.Future[Found], counted: asyncio.Future[Counted]
-) -> Answer | None:
-    """The kept page where it is right by what was found, else None."""
-    if asked.cancelled() or asked.exception() or counted.cancelled() or counted.exception():
-        return None
-    view, found, resolved = asked.result().kept, counted.result(), kept.resolved
-    if view is None or kept.proof is None or found.traced or not kept.proof.holds(view, node.fence):
-        return None
-    if found.before:
-        node.scan_memory.know((resolved.prefix.prefix, resolved.row.suffix))
-    before = Scans(found.before, found.first_at, found.first_place)
-    return pages.fill(kept, reader, before, _claim(node, resolved))
+class _Counting:
+    """Who is told of a page's scans."""
+
+    __slots__ = ("_begun",)
+
+    def __init__(self, begun: _Begun) -> None:
+        self._begun = begun
+
+    def done(self) -> bool:
+        return self._begun.done()
+
+    def set_result(self, found: Counted) -> None:
+        self._begun.counted(found)
+
+    def set_exception(self, error: BaseException) -> None:
+        self._begun.uncounted()
 
 
-def _ordinary(node: Node, handle: str, reader: Reader, answer: asyncio.Future[Answer]) -> None:
+def ready(node: Node, kept: Kept, reader: Reader) -> None:
+    """Have a kept page say what is known of its scans now."""
+    pages.make_ready(kept, kept.showing or _showing(node, kept), reader)
+
+
+def _showing(node: Node, kept: Kept) -> Showing:
+    resolved = kept.resolved
+    state = _state_of(resolved)
+    claims = Claims(node.sealer, resolved.handle, resolved.row.lot, state)
+    image = pages.around_claim(urlsplit(node.settings.public_url).path)
+    kept.showing = Showing(claims, (resolved.prefix.prefix, resolved.row.suffix), state, image)
+    return kept.showing
+
+
+def told_lately(node: Node, kept: Kept, now: float) -> bool:
+    """Whether the page's scans may be said as they are known: a second old, and more than none, for none is untrue from
+    the moment of the first scan on. A settlement of this worker's says what it left, so hot items need no reading."""
+    scans = kept.scans
+    if scans is None or not scans.before:
+        return False
+    resolved = kept.resolved
+    settled = node.scan_memory.counts.get((resolved.prefix.prefix, resolved.row.suffix))
+    if settled is not None and settled[1] > kept.counted:
+        kept.counted = settled[1]
+        if settled[0] != scans.before:
+            kept.scans = Scans(settled[0], scans.first_at, scans.place)
+    return now - kept.counted < COUNT_SECONDS
+
+
+def _ordinary(node: Node, handle: str, reader: Reader, answers: Answers) -> None:
     async def work() -> None:
         try:
-            found = await public(node, handle, reader)
-        except BaseException as error:
-            if not answer.done():
-                answer.set_exception(error if isinstance(error, NodeError) else NodeError())
-            if not isinstance(error, NodeError):
-                raise
-        else:
-            if not answer.done():
-                answer.set_result(found)
+            found: Answer | BaseException = await public(node, handle, reader)
+        except BaseException as error:  # of a node that is closed too
+            found = error
+        answers(found)
 
     task = asyncio.ensure_future(work())
     node.scan_memory.tasks.add(task)
@@ -113,33 +180,40 @@ def _ordinary(node: Node, handle: str, reader: Reader, answer: asyncio.Future[An
 
 def _prove(node: Node, resolved: Resolved, reader: Reader, turn: int) -> None:
     """Note by what the page of this record is known; `turn` of the fence was before it was read."""
-    names = dependents_of(resolved)
+    names = [*dependents_of(resolved), events_name(resolved.prefix.registrant_id)]
     if node.fence.moved_since(names, turn) or not may_be_kept(resolved):
         return
     view = reads_of(node).view_of(resolved)
     stamps = tuple((name, node.fence.stamp(name)) for name in names)
     key = pages.frame_key(node, resolved.handle, reader)
-    pages.LOOK.frames.prove(key, resolved, Proof(view.etag, view.version, stamps))
+    until = time.monotonic() + node.settings.cache_ttl
+    pages.LOOK.frames.prove(key, resolved, Proof(view.etag, view.version, stamps, until))
+
+
+def _state_of(resolved: Resolved) -> str:
+    """What a claim says of the handle."""
+    return LOT if resolved.row.kind == Kind.LOT else _STATES.get(resolved.status, SHIPPED)
 
 
 def _claim(node: Node, resolved: Resolved) -> str:
-    row = resolved.row
-    state = LOT if row.kind == Kind.LOT else _STATES.get(resolved.status, SHIPPED)
-    return scans.claim_address(node, resolved.handle, time.time(), lot=row.lot, state=state)
+    lot, state = resolved.row.lot, _state_of(resolved)
+    return scans.claim_address(node, resolved.handle, time.time(), lot=lot, state=state)
 
 
 async def page_of(node: Node, resolved: Resolved, reader: Reader) -> Answer:
     """The page of what was resolved, whoever asks: it is shown to others and photographed."""
     row, prefix = resolved.row, resolved.prefix
     proved = await hosts.proved(node, prefix.registrant_id)
-    found = await scans.scans_of(node, prefix, row.suffix)
+    found = await scans.scans_of(node, prefix, row.suffix, row.lot)
     before = Scans(found.before, found.first_at, found.first_place) if found else NOT_COUNTED
+    # Asked with the scans of many others: most items have no trace, and need no query of their own.
+    events = await events_of(node, resolved) if found is None or found.traced else []
     claim = _claim(node, resolved)
 
     def link_ok(url: str) -> bool:
         return hosts.link_ok(url, proved)
 
-    return pages.as_answer(await pages.scan(node, resolved, reader, scans=before, claim=claim, link_ok=link_ok))
+    return pages.as_answer(pages.scan_page(node, resolved, events, reader, before, claim, link_ok))
 
 
 async def leave(node: Node, handle: str, reader: Reader) -> Answer:

@@ -8,20 +8,25 @@ from typing import Any
 from node.runtime import Connection, ReadConnection
 
 # Rows go in by key order, so that two workers cannot deadlock; what is there already was used before.
+# What comes back are the marks that are not new: hardly any, where the new ones would be nearly all.
 _USE = """
-    INSERT INTO scan_mark (shard, mark, at)
-    SELECT shard, mark, at FROM unnest($1::smallint[], $2::bytea[], $3::float8[]) AS n (shard, mark, at)
-     ORDER BY shard, mark
-    ON CONFLICT (shard, mark) DO NOTHING
-    RETURNING mark
+    WITH new AS (
+        INSERT INTO scan_mark (shard, mark, at)
+        SELECT shard, mark, at FROM unnest($1::smallint[], $2::bytea[], $3::float8[]) AS n (shard, mark, at)
+         ORDER BY shard, mark
+        ON CONFLICT (shard, mark) DO NOTHING
+        RETURNING mark)
+    SELECT n.mark FROM unnest($2::bytea[]) AS n (mark) EXCEPT ALL SELECT mark FROM new
 """
 # A device counts again on the same item once the window since it last counted is over.
 _MEET = """
-    INSERT INTO scan_mark AS m (shard, mark, at)
-    SELECT shard, mark, at FROM unnest($1::smallint[], $2::bytea[], $3::float8[]) AS n (shard, mark, at)
-     ORDER BY shard, mark
-    ON CONFLICT (shard, mark) DO UPDATE SET at = EXCLUDED.at WHERE m.at <= EXCLUDED.at - $4::float8
-    RETURNING mark
+    WITH counted AS (
+        INSERT INTO scan_mark AS m (shard, mark, at)
+        SELECT shard, mark, at FROM unnest($1::smallint[], $2::bytea[], $3::float8[]) AS n (shard, mark, at)
+         ORDER BY shard, mark
+        ON CONFLICT (shard, mark) DO UPDATE SET at = EXCLUDED.at WHERE m.at <= EXCLUDED.at - $4::float8
+        RETURNING mark)
+    SELECT n.mark FROM unnest($2::bytea[]) AS n (mark) EXCEPT ALL SELECT mark FROM counted
 """
 # The first scan is whichever transaction gave the row its time first: it never changes afterwards.
 _ADD = """
@@ -71,14 +76,14 @@ _COUNT_LIVE = "SELECT count(*) FROM scanner WHERE registrant_id = $1 AND revoked
 
 
 async def use(conn: Connection, shards: Sequence[int], marks: Sequence[bytes], at: Sequence[float]) -> set[bytes]:
-    """Use claims up; the marks of those that were not used before."""
+    """Use claims up, each mark once; the marks of those that were used before."""
     return {record["mark"] for record in await conn.fetch(_USE, shards, marks, at)}
 
 
 async def meet(
     conn: Connection, shards: Sequence[int], marks: Sequence[bytes], at: Sequence[float], window: float
 ) -> set[bytes]:
-    """Note devices on items, each mark once; those that count: new, or last counted `window` s ago or longer."""
+    """Note devices on items, each mark once; those that do not count: last counted less than `window` s ago."""
     return {record["mark"] for record in await conn.fetch(_MEET, shards, marks, at, window)}
 
 
