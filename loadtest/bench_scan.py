@@ -12,13 +12,14 @@ import asyncio
 import itertools
 import json
 import os
-import random
-import re
 import statistics
 import sys
+import tempfile
 import time
 import timeit
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,193 +30,135 @@ import uvloop
 
 from loadtest.bench import BATCH, CONNECTIONS, Subject, _prepare
 from loadtest.client import Load, drive, request
-from loadtest.servers import baseline, dev_node
+from loadtest.scan_load import Phones, scan_load
+from loadtest.servers import _listens, _until, baseline, dev_node, started
 from loadtest.storm import counted, faults, send, storm
 from loadtest.workload import Goods, hot_and_cold
+from loadtest.wrk import ticks
 from node import scan_tokens, scans
+from node.embedded_process import free_port
 from node.scan_memory import ScanMemory
 from node.scan_tokens import DeviceToken
 from node.sealing import Sealer
 from node.tally import Tally
 
-_IMAGE = re.compile(rb'"(/[^"]*?s/[A-Za-z0-9_-]+\.gif)"')
-_LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
-_PHONES = 50_000
 _WARM = 3  # a record is kept in Valkey from its second read on
 _TARGET_RATIO, _TARGET_MS = 8.0, 30.0
+_ITEMS = 20 * BATCH
+_SUBJECTS = ("node", "bare", "baseline")
 
 
-class Phones:
-    """Scans one after another: which handle, by which phone."""
+@dataclass
+class Place:
+    """What is measured: a node, the baseline and a bare responder on the same core, and whose time is looked at."""
 
-    def __init__(self, goods: Goods, sealer: Sealer, numbers: list[int]) -> None:
-        self.goods, self.sealer = goods, sealer
-        pick = random.Random(7)
-        now = time.time()
-        tokens = [scan_tokens.device_token(sealer, DeviceToken(int(now), pick.randbytes(12))) for _ in range(_PHONES)]
-        self._cookies = itertools.cycle([{"Cookie": f"scan_device={token}"} for token in tokens])
-        accept = {"Accept": "text/html"}
-        self._pages = itertools.cycle([(n, request("GET", "/" + goods.handle(n), headers=accept)) for n in numbers])
-        self.signed_here = 0
+    ready: dict[str, Any]
+    goods: Goods
+    sealer: Sealer
+    ports: dict[str, int]
+    pids: dict[str, list[int]]
 
-    def next(self) -> tuple[int, bytes, dict[str, str]]:
-        number, page = next(self._pages)
-        return number, page, next(self._cookies)
-
-    def warm(self, numbers: Iterable[int]) -> list[tuple[bytes, int]]:
-        """Requests for these pages, none of which is claimed."""
-        accept = {"Accept": "text/html"}
-        return [(request("GET", "/" + self.goods.handle(n), headers=accept), n) for n in numbers]
-
-    def image(self, number: int, body: bytes) -> str:
-        """The address that the page shows; where it shows none (before pages have it) one that is signed here."""
-        found = _IMAGE.search(body)
-        if found:
-            return found[1].decode()
-        self.signed_here += 1
-        return f"/s/{scan_tokens.claim_token(self.sealer, self.goods.handle(number), time.time())}.gif"
+    def spent(self) -> dict[str, float]:
+        """Seconds of processor time that each has used, ours as "generator"."""
+        tick = float(os.sysconf("SC_CLK_TCK"))
+        return {name: ticks(pids) / tick for name, pids in self.pids.items()} | {"generator": time.process_time()}
 
 
-def cpu_seconds(port: int) -> float:
-    """What the process that serves this port has used, user and system; without its children."""
-    for found in psutil.net_connections("tcp"):
-        if found.status == psutil.CONN_LISTEN and found.laddr.port == port and found.pid:
-            times = psutil.Process(found.pid).cpu_times()
-            return float(times.user + times.system)
-    raise RuntimeError(f"nobody listens on {port}")
+def _processes(ports: dict[str, int]) -> dict[str, list[int]]:
+    """Those that serve these ports, and those of PostgreSQL and Valkey, that we started."""
+    ours = psutil.Process().children(recursive=True)
+    names = {process.pid: process.name() for process in ours}
+    listening = {c.laddr.port: c.pid for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.pid}
+    return {
+        **{name: [listening[port]] for name, port in ports.items()},
+        "postgres": [pid for pid, name in names.items() if name.startswith("postgres")],
+        "valkey": [pid for pid, name in names.items() if name.startswith("valkey")],
+    }
 
 
-class Scanner(asyncio.Protocol):
-    """One connection that scans: a page, then the image that it shows. Bytes in, bytes out: a client of streams takes
-    as long for a scan as a fast node does, and would measure itself."""
-
-    def __init__(self, phones: Phones, load: Load, due: Iterator[float], until: float, timed: bool) -> None:
-        self.phones, self.load, self.due, self.until, self.timed = phones, load, due, until, timed
-        self.done = asyncio.get_running_loop().create_future()
-        self.begin, self.number, self.cookie, self.in_page = 0.0, 0, {}, False  # type: ignore[var-annotated]
-        self.received, self.wanted = bytearray(), 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport: Any = transport
-        self._next()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if not self.done.done():
-            self.done.set_exception(error or ConnectionResetError("closed before its answer"))
-
-    def _next(self) -> None:
-        due, now = next(self.due), time.perf_counter()
-        if due >= self.until or now >= self.until:
-            self.done.set_result(None)
-            self.transport.close()
-        elif due > now:
-            asyncio.get_running_loop().call_later(due - now, self._scan, due)
-        else:
-            self._scan(due)
-
-    def _scan(self, due: float) -> None:
-        self.begin = due if self.timed else time.perf_counter()
-        self.number, page, self.cookie = self.phones.next()
-        self.in_page = True
-        self.transport.write(page)
-
-    def data_received(self, data: bytes) -> None:
-        self.received += data
-        if not self.wanted:
-            end = self.received.find(b"\r\n\r\n")
-            if end < 0:
-                return
-            found = _LENGTH.search(self.received, 0, end + 2)
-            assert found is not None
-            self.wanted = end + 4 + int(found[1])
-        if len(self.received) < self.wanted:
-            return
-        answer, self.received, self.wanted = bytes(self.received), bytearray(), 0
-        good = answer[9:12] == b"200"
-        if self.in_page:
-            self.in_page = False
-            self.transport.write(request("GET", self.phones.image(self.number, answer), headers=self.cookie))
-        else:
-            self.load.latencies.append(time.perf_counter() - self.begin)
-            good = good and b"\r\n\r\nGIF89a" in answer
-            self._next()
-        if not good:
-            self.load.wrong.append(f"{self.phones.goods.handle(self.number)}: {answer[:60]!r}")
+async def _raw(port: int, data: bytes) -> bytes:
+    """The whole answer to one request, as it would be without `Connection: close`."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    answer = await reader.read()
+    writer.close()
+    return answer.replace(b"connection: close\r\n", b"")
 
 
-async def scan_load(
-    port: int, phones: Phones, seconds: float, rate: float | None, connections: int, most: int | None = None
-) -> Load:
-    """Scans from all connections for so long, `most` of them; with a `rate`, that many a second by the clock."""
-    load, start = Load(), time.perf_counter()
-    turns: Iterator[float] = (
-        (start + n / rate for n in itertools.count()) if rate else (start for _ in itertools.count())
-    )
-    if most is not None:
-        turns = itertools.chain(itertools.islice(turns, most), itertools.repeat(float("inf")))
-    loop, made = asyncio.get_running_loop(), []
-    for _ in range(connections):
-        _, scanner = await loop.create_connection(
-            lambda: Scanner(phones, load, turns, start + seconds, rate is not None), "127.0.0.1", port
-        )
-        made.append(scanner.done)
-    await asyncio.gather(*made)
-    load.seconds = time.perf_counter() - start
-    if load.wrong:
-        raise RuntimeError(f"{len(load.wrong)} wrong answers: {load.wrong[:3]}")
-    return load
+@asynccontextmanager
+async def bare(node_port: int, phones: Phones, folder: Path, cores: set[int] | None) -> AsyncIterator[int]:
+    """The bare responder with a page of the node's own, and the image that it shows."""
+    page = await _raw(node_port, phones.warm([1])[0][0])
+    image = await _raw(node_port, request("GET", phones.image(1, page).decode()))
+    files = []
+    for name, answer in (("page", page), ("image", image)):
+        (folder / name).write_bytes(answer)
+        files.append(str(folder / name))
+    port, log = free_port(0), folder / "bare.log"
+    command = [sys.executable, "-m", "loadtest.bare", str(port), *files]
+    async with started(command, {}, log, cores) as process:
+        await _until(lambda: _listens(port), process, log)
+        yield port
 
 
-async def rates(node: dict[str, Any], port: int, sealer: Sealer, rounds: int, seconds: float) -> dict[str, Any]:
-    """The highest rate of both, and the latency of scans at half of it."""
-    count = 20 * BATCH
-    key = {"Authorization": f"Bearer {node['api_key']}"}
-    own = int(node["url"].rpartition(":")[2])
-    ours, plain = Subject("node", own, Goods(node["prefix"]), key), Subject("baseline", port, Goods(node["prefix"]), {})
-    for subject in (ours, plain):
-        await _prepare(subject, count)
-    numbers, hot = hot_and_cold(count, 1), range(1000)
-    phones = Phones(ours.goods, sealer, numbers)
-    scanned: list[Load] = []
-    resolves: list[Load] = []
+async def _turn(place: Place, who: str, load: Callable[[], Awaitable[Load]]) -> dict[str, float]:
+    """Rate of one turn, and microseconds of each process for one scan or resolution."""
+    before = place.spent()
+    done = await load()
+    number, after = len(done.latencies), place.spent()
+    return {"rate": done.rate} | {name: 1e6 * (after[name] - before[name]) / number for name in after}
+
+
+async def rates(place: Place, count: int, rounds: int, seconds: float) -> dict[str, Any]:
+    """The highest rates in turn, the processor time of each, and the latency of scans at half the highest."""
+    numbers, hot, own, plain = hot_and_cold(count, 1), range(1000), place.ports["node"], place.ports["baseline"]
+    resolving = Subject("baseline", plain, Goods(place.goods.prefix), {})
+    phones = Phones(place.goods, place.sealer, numbers)
     # Both as they are after a minute of such scans: the hot thousand asked for three times, as in a season.
     for _ in range(_WARM):
         await drive(own, iter(phones.warm(hot)), 60.0, CONNECTIONS, lambda number, body: None)
-        await drive(port, iter([plain.resolve(n) for n in hot]), 60.0, CONNECTIONS, plain.check)
-    cpu = {"scan": 0.0, "resolve": 0.0}
-    for _ in range(rounds):
-        before = cpu_seconds(own)
-        scanned.append(await scan_load(own, phones, seconds, None, CONNECTIONS))
-        between, begun = cpu_seconds(own), cpu_seconds(port)
-        turn = (plain.resolve(n) for n in itertools.cycle(numbers))
-        resolves.append(await drive(port, turn, seconds, CONNECTIONS, plain.check))
-        cpu["scan"] += between - before
-        cpu["resolve"] += cpu_seconds(port) - begun
-    scan_us = 1e6 * cpu["scan"] / sum(len(load.latencies) for load in scanned)
-    resolve_us = 1e6 * cpu["resolve"] / sum(len(load.latencies) for load in resolves)
-    highest = statistics.median(load.rate for load in scanned)
-    base = statistics.median(load.rate for load in resolves)
-    # Every item has had its first scan, as after some minutes of such scans.
-    await scan_load(own, Phones(ours.goods, sealer, list(range(count))), 60.0, None, CONNECTIONS, most=count)
-    before = cpu_seconds(own)
-    known = await scan_load(own, phones, seconds, None, CONNECTIONS)
-    known_us = 1e6 * (cpu_seconds(own) - before) / len(known.latencies)
-    half = await scan_load(own, phones, max(seconds, 5.0), highest / 2, CONNECTIONS * 4)
-    return {
-        "scans_per_second": highest,
-        "baseline_resolves_per_second": base,
-        "scan_cpu_us": scan_us,
-        "baseline_resolve_cpu_us": resolve_us,
-        "ratio_per_core": resolve_us / scan_us,
-        "known_scans_per_second": known.rate,
-        "known_scan_cpu_us": known_us,
-        "known_ratio_per_core": resolve_us / known_us,
-        "ratio_of_rates": highest / base,
-        "half_rate": half.rate,
-        "half_p50_ms": half.percentile(0.5),
-        "half_p99_ms": half.percentile(0.99),
-        "images_signed_here": phones.signed_here,
+        await drive(plain, iter([resolving.resolve(n) for n in hot]), 60.0, CONNECTIONS, resolving.check)
+    asked = (resolving.resolve(n) for n in itertools.cycle(numbers))
+    loads: dict[str, Callable[[], Awaitable[Load]]] = {
+        "node": lambda: scan_load(own, phones, seconds, None, CONNECTIONS),
+        "bare": lambda: scan_load(place.ports["bare"], phones, seconds, None, CONNECTIONS),
+        "baseline": lambda: drive(plain, asked, seconds, CONNECTIONS, resolving.check),
     }
+    turns: dict[str, list[dict[str, float]]] = {who: [] for who in _SUBJECTS}
+    for _ in range(rounds):
+        for who in _SUBJECTS:
+            turns[who].append(await _turn(place, who, loads[who]))
+    # Every item has had its first scan, as after some minutes of such scans.
+    everything = Phones(place.goods, place.sealer, range(count))
+    await scan_load(own, everything, 60.0, None, CONNECTIONS, most=count)
+    turns["known"] = [await _turn(place, "known", loads["node"]) for _ in range(rounds)]
+    found = {
+        who: {name: statistics.median(turn[name] for turn in taken) for name in taken[0]}
+        for who, taken in turns.items()
+    }
+    half = await scan_load(own, phones, max(seconds, 5.0), found["node"]["rate"] / 2, CONNECTIONS * 4)
+    quarter = await scan_load(own, phones, max(seconds, 5.0), found["known"]["rate"] / 2, CONNECTIONS * 4)
+    return {**_figures(found), **_latencies(half, "half"), **_latencies(quarter, "half_known"),
+            "images_signed_here": phones.signed_here + everything.signed_here}  # fmt: skip
+
+
+def _figures(found: dict[str, dict[str, float]]) -> dict[str, Any]:
+    base = found["baseline"]
+    figures: dict[str, Any] = {}
+    for who, turn in found.items():
+        figures[f"{who}_per_second"] = turn["rate"]
+        server = "node" if who == "known" else who
+        figures[f"{who}_cpu_us"] = turn[server]
+        for name in ("postgres", "valkey", "generator"):
+            figures[f"{who}_{name}_us"] = turn[name]
+        if who != "baseline":
+            figures[f"{who}_ratio_per_core"] = base["baseline"] / turn[server]
+            figures[f"{who}_ratio_of_rates"] = turn["rate"] / base["rate"]
+    return figures
+
+
+def _latencies(load: Load, name: str) -> dict[str, float]:
+    return {f"{name}_rate": load.rate, f"{name}_p50_ms": load.percentile(0.5), f"{name}_p99_ms": load.percentile(0.99)}
 
 
 async def storms(node: dict[str, Any], sealer: Sealer, claims: int) -> dict[str, Any]:
@@ -271,9 +214,16 @@ async def bench(rounds: int, seconds: float, claims: int) -> dict[str, Any]:
     servers, client = ({0}, {1}) if (os.cpu_count() or 1) > 1 else (None, None)
     if client:
         os.sched_setaffinity(0, client)
-    async with dev_node({"POOL_SIZE": "8"}, servers) as node, baseline(node, servers) as port:
-        sealer = Sealer.from_file(Path(node["env"]["NODE_SECRET_FILE"]))
-        found = await rates(node, port, sealer, rounds, seconds)
+    async with dev_node({"POOL_SIZE": "8"}, servers) as node, baseline(node, servers) as plain:
+        sealer, goods = Sealer.from_file(Path(node["env"]["NODE_SECRET_FILE"])), Goods(node["prefix"])
+        ports = {"node": int(node["url"].rpartition(":")[2]), "baseline": plain}
+        key = {"Authorization": f"Bearer {node['api_key']}"}
+        for name, headers in (("node", key), ("baseline", {})):
+            await _prepare(Subject(name, ports[name], goods, headers), _ITEMS)
+        with tempfile.TemporaryDirectory(prefix="idnode-scan-") as scratch:
+            async with bare(ports["node"], Phones(goods, sealer, [1]), Path(scratch), servers) as ports["bare"]:
+                place = Place(node, goods, sealer, ports, _processes(ports))
+                found = await rates(place, _ITEMS, rounds, seconds)
         return {**costs(sealer), **found, **await storms(node, sealer, claims)}
 
 
@@ -287,7 +237,7 @@ def main() -> int:
     for name, value in found.items():
         print(f"{name:30} {value:,.2f}" if isinstance(value, float) else f"{name:30} {value:,}")
     for what, reached in (
-        (f"ratio of {_TARGET_RATIO:g} per core", found["ratio_per_core"] >= _TARGET_RATIO),
+        (f"ratio of {_TARGET_RATIO:g} per core", found["node_ratio_per_core"] >= _TARGET_RATIO),
         (f"p99 under {_TARGET_MS:g} ms at half the rate", found["half_p99_ms"] < _TARGET_MS),
     ):
         print(f"{what}: {'reached' if reached else 'NOT REACHED'}")

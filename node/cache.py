@@ -1,7 +1,8 @@
 """Look-aside cache in Valkey: finished public answers only, PostgreSQL is the truth.
 
 Keys carry the fence's epoch: `<epoch>:r:<handle>` an entry, `<epoch>:l:<handle>` the lease of who may fill it,
-`<epoch>:g:<prefix>` the generation of the prefix's negative entries. A fill needs a token that a miss was given and
+`<epoch>:g:<prefix>` the generation of the prefix's negative entries, `<epoch>:g:e:<number>` that of a registrant's
+events. A fill needs a token that a miss was given and
 that a change takes away (leases, Nishtala et al., NSDI 2013): a reader that was overtaken by a change cannot put
 back what it read before. Valkey may be away, slow or another one than before: reads then miss, and what has to be
 forgotten is reported as not done, so that the caller shuts the epoch.
@@ -169,11 +170,12 @@ class Cache:
         await self._reading(self._mark(keys=keys, args=["W:" + secrets.token_hex(8), _ANNOUNCE_MS]))
 
     async def forget(self, epoch: int, handles: Sequence[str], grown: Sequence[str] = ()) -> bool:
-        """Drop the entries of `handles` with their leases, and all negative ones of the prefixes `grown`.
+        """Drop the entries of `handles` with their leases, and all negative ones of the prefixes `grown`. What has no
+        slash is no handle but an enterprise's events (node/fence.py): their generation.
 
         False where Valkey did not answer: then nobody may trust this epoch.
         """
-        keys = [key for h in handles for key in (f"{epoch}:r:{h}", f"{epoch}:l:{h}")]
+        keys = [key for h in handles for key in _forgotten(epoch, h)]
         try:
             for start in range(0, len(keys), _PACK):
                 await self._valkey.unlink(*keys[start : start + _PACK])
@@ -203,6 +205,10 @@ class Cache:
             if cursor == 0:
                 break
         return found
+
+
+def _forgotten(epoch: int, name: str) -> tuple[str, ...]:
+    return (f"{epoch}:r:{name}", f"{epoch}:l:{name}") if "/" in name else (f"{epoch}:g:{name}",)
 
 
 def _run_id(info: Any) -> str:

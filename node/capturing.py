@@ -92,7 +92,7 @@ async def record(
         await _store(doing.conn, post)
         # "unchanged" acknowledges too, maybe what another has committed and not yet acknowledged.
         if any(done.outcome in _ACKNOWLEDGED for done in post.done.values()):
-            doing.dependents.append(events_name(post.registrant))
+            doing.handles.append(events_name(post.registrant))  # forgotten like a handle's entry, and as surely
         return [post.done[row] for row in range(len(rows))]
 
     return await change(node, work, claim=claim)

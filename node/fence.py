@@ -32,8 +32,9 @@ def keys_name(prefix: str) -> str:
 
 
 def events_name(registrant_id: int) -> str:
-    """The dependent that any event of an enterprise moves: what the pages of its items show of their way. One number
-    for all of them: an event of a package shows on all that was in it, under whichever of its prefixes."""
+    """The generation of an enterprise's events in Valkey: what the pages of its items show of their way. One for all
+    of them: an event of a package shows on all that was in it, under whichever of its prefixes. No dependent of the
+    fence: a change of those waits half a second, and posts of one enterprise would queue for its row."""
     return f"e:{registrant_id}"
 
 

@@ -11,11 +11,12 @@ import asyncio
 import secrets
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from node.bodies import Bodies
 from node.cache import Fill
+from node.fence import events_name
 from node.joining import Ask, Found, Joiner, Waiter
 from node.kept import Form, Kept, View, is_good, opened, packed, packed_absent
 from node.lookups import KnownLots, dependents_of, find_each, may_be_kept
@@ -66,6 +67,7 @@ class Reads:
         self._lots, self._bodies = KnownLots(node.fence), Bodies()
         self._missed, self._absent = Doorkeeper(20), Doorkeeper(13)
         self._second, self._negatives = 0, 0
+        self.generations: dict[str, bytes] = {}  # of enterprises' events, as Valkey said last
 
     def ask(self, prefix: Prefix, suffix: str, counter: int) -> asyncio.Future[Found]:
         """What is known of a handle; `counter` of a minted serial, else -1. The caller's fence is fresh.
@@ -118,14 +120,28 @@ class Reads:
         )
 
     async def same_entries(self, copies: Sequence[tuple[str, bytes, int]]) -> tuple[float, int, list[bool]]:
-        """The same for those who look at the dependents themselves; what has the same bytes was made of the same."""
+        """The same for those who look at the dependents and `generations` themselves, before another turn of the event
+        loop; what has the same bytes was made of the same."""
         fence, started = self._node.fence, time.monotonic()
         answer = None
         if fence.fresh() and fence.enabled:
-            answer = await self._node.cache.get(fence.epoch, [copy[0] for copy in copies], [])
+            names = self._event_names({copy[0].partition("/")[0] for copy in copies})
+            answer = await self._node.cache.get(fence.epoch, [copy[0] for copy in copies], names)
         if answer is None:
             return started, fence.turn, [False] * len(copies)
+        self._learn(names, answer[1])
         return started, fence.turn, [found == copy[1] for found, copy in zip(answer[0], copies, strict=True)]
+
+    def _event_names(self, prefixes: Iterable[str]) -> list[str]:
+        known = self._node.fence.prefixes
+        return list({events_name(known[text].registrant_id) for text in prefixes if text in known})
+
+    def _learn(self, names: Sequence[str], found: Sequence[bytes | None]) -> None:
+        for name, generation in zip(names, found, strict=True):
+            if generation is None:
+                self.generations.pop(name, None)
+            else:
+                self.generations[name] = generation
 
     async def kept(self, prefix: Prefix, suffix: str) -> View | None:
         """What Valkey keeps of a handle that exists, as far as this worker knows it to be good."""
@@ -139,11 +155,15 @@ class Reads:
     async def _from_cache(self, asks: list[Ask], _: None) -> None:
         fence = self._node.fence
         prefixes = list(dict.fromkeys(ask.prefix.prefix for ask in asks))
-        answer = await self._node.cache.get(fence.epoch, [ask.handle for ask in asks], prefixes)
+        names = self._event_names(prefixes)
+        answer = await self._node.cache.get(fence.epoch, [ask.handle for ask in asks], prefixes + names)
         if answer is None:
             self._stored.take(asks)
             return
-        entries, generations = answer[0], dict(zip(prefixes, answer[1], strict=True))
+        entries, generations = answer[0], dict(zip(prefixes, answer[1], strict=False))
+        self._learn(names, answer[1][len(prefixes) :])
+        if any(name not in self.generations for name in names):
+            await self._name_events(fence.epoch, names)
         missed = []
         for ask, entry in zip(asks, entries, strict=True):
             kept = opened(entry) if entry is not None else None
@@ -155,6 +175,11 @@ class Reads:
                 ask.answer(Found(ask.started, _kept_view(ask.handle, ask.prefix, kept, entry)))
         if missed:
             self._admitting.take(missed)
+
+    async def _name_events(self, epoch: int, names: list[str]) -> None:
+        """Make the generations that are missing: since the epoch began, an event was posted, or Valkey evicted them."""
+        _, found = await self._node.cache.lease(epoch, "", [], names)
+        self._learn(names, [generation or None for generation in found])
 
     async def _from_store(self, asks: list[Ask], conn: ReadConnection) -> None:
         """Read, and not kept."""

@@ -64,16 +64,18 @@ class Frame:
 @dataclass(slots=True, frozen=True)
 class Proof:
     """By what a page is known to be of today's record and trace without reading these from PostgreSQL: the entity tag
-    and version of its public view, and the stamps that its dependents had, its enterprise's events among them
-    (node/kept.py has the rule). `until` (monotonic s): a stamp is remembered no longer."""
+    and version of its public view, the stamps that its dependents had (node/kept.py has the rule), and what was the
+    generation of its enterprise's events before the trace was read, b"" for unknown. `until` (monotonic s): a stamp is
+    remembered no longer."""
 
     etag: str
     version: int
     stamps: tuple[tuple[str, int], ...]
     until: float
+    events: bytes
 
     def holds(self, view: View, fence: Fence) -> bool:
-        """Whether `view`, as Valkey keeps it now, is of that record, and its trace is what it was."""
+        """Whether `view`, as Valkey keeps it now, is of that record."""
         return (view.etag, view.version) == (self.etag, self.version) and self.stands(fence)
 
     def stands(self, fence: Fence) -> bool:

@@ -1,10 +1,10 @@
 """Pages of hot items in the worker's own memory, as node/http/copies.py keeps records and by the same rule: for at most
 `COPIES_SECONDS` from the start of the read that filled them, read again by the timer while they are hot.
 
-A page is made of more than its record. Its trace stands while no event of its enterprise was acknowledged, which is a
-dependent of the fence. Its scans are of a second ago at the most, and never none: whether an item had its first scan
-is asked of PostgreSQL for each page. What this worker settled it knows; else a page goes the way of others once a
-second.
+A page is made of more than its record. Its trace stands while the generation of its enterprise's events does, which
+Valkey keeps: who posts an event drops it, and waits as for a change of a record. Its scans are of a second ago at the
+most, and never none: whether an item had its first scan is asked of PostgreSQL for each page. What this worker settled
+it knows; else a page goes the way of others once a second.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from node.http.answers import Answer
 from node.http.copies import Copies, Copy, Count, StillKept
 from node.http.frames import Kept
 from node.http.negotiation import Reader
-from node.http.scan_pages import told_lately
+from node.http.scan_pages import no_event_since, told_lately
 from node.kept import View
 from node.runtime import Node
 
@@ -69,4 +69,4 @@ class PageCopies(Copies):
         assert isinstance(copy, PageCopy)
         assert self._node is not None
         proof, fence = copy.kept.proof, self._node.fence
-        return proof is not None and fence.enabled and proof.stands(fence)
+        return proof is not None and fence.enabled and proof.stands(fence) and no_event_since(self._node, copy.kept)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from node import hosts, scans
@@ -35,21 +36,22 @@ _STATES = {"unshipped": UNSHIPPED, "void": VOID}
 
 async def public(node: Node, handle: str, reader: Reader) -> Answer:
     """The page that anybody sees; raises HandleGone for a tombstone."""
-    names_known = node.fence.turn
+    names_known, events_known = node.fence.turn, dict(reads_of(node).generations)
     resolved = await resolve_for_page(node, handle)
     if resolved.is_gone:
         raise gone(resolved.handle, resolved.row)
     answer = await page_of(node, resolved, reader)
-    _prove(node, resolved, reader, names_known)
+    _prove(node, resolved, reader, names_known, events_known)
     return answer
 
 
 def begin(node: Node, handle: str, reader: Reader, shows: Shows, answers: Answers) -> bool:
     """The same without a task where a page of this record is kept: `shows` is told of it; False for `public`.
 
-    A kept page is shown where Valkey's entry or PostgreSQL's row is of the record that the page was made of, where no
-    event of its enterprise was acknowledged since, and where no link hangs on a proved host. Whatever else is found,
-    `public` makes the answer, and `answers` is told. Raises what `ask` raises.
+    A kept page is shown where Valkey's entry or PostgreSQL's row is of the record that the page was made of, where
+    either no event of its enterprise was acknowledged since, as Valkey says, or none ever of it and its lot, as
+    PostgreSQL says together with its scans, and where no link hangs on a proved host. Whatever else is found, `public`
+    makes the answer, and `answers` is told. Raises what `ask` raises.
     """
     prefix_text, suffix = parsed(handle)
     key = pages.frame_key(node, f"{prefix_text}/{suffix}", reader)
@@ -60,21 +62,33 @@ def begin(node: Node, handle: str, reader: Reader, shows: Shows, answers: Answer
     if not ask(node, handle, begun):
         return False
     if not told_lately(node, kept, begun.started):
-        begun.waiting = 2
-        scans.tell(node, kept.resolved.prefix, kept.resolved.row.suffix, _Counting(begun))
+        begun.waiting, row = 2, kept.resolved.row
+        scans.tell(node, kept.resolved.prefix, row.suffix, _Counting(begun), row.lot)
     return True
+
+
+def no_event_since(node: Node, kept: Kept) -> bool:
+    """Whether the page's trace is all that was acknowledged when Valkey was last asked."""
+    name, proof = events_name(kept.resolved.prefix.registrant_id), kept.proof
+    return proof is not None and proof.events != b"" and reads_of(node).generations.get(name) == proof.events
 
 
 class _Begun:
     """A page that waits for what Valkey has, and mostly for its scans; told by whoever reads these."""
 
-    __slots__ = ("_answers", "_handle", "_node", "_reader", "_right", "_shows", "_view", "kept", "started", "waiting")
+    __slots__ = (
+        "_answers", "_current", "_events", "_handle", "_node", "_reader", "_right", "_shows", "_view",
+        "kept", "started", "waiting",
+    )  # fmt: skip
 
     def __init__(self, node: Node, kept: Kept, handle: str, reader: Reader, shows: Shows, answers: Answers) -> None:
         self._node, self.kept, self._handle, self._reader = node, kept, handle, reader
         self._shows, self._answers = shows, answers
         self.started, self.waiting = time.monotonic(), 1
-        self._right = False  # whether the page is right by what was found
+        self._right = False  # whether the page's record is right by what was found
+        self._current = False  # and its trace
+        # As it was before anything was read: what is read has all events of that generation.
+        self._events = reads_of(node).generations.get(events_name(kept.resolved.prefix.registrant_id), b"")
         self._view: View | None = None  # where Valkey had it
 
     def done(self) -> bool:
@@ -85,7 +99,8 @@ class _Begun:
         if (proof := kept.proof) is not None:
             if view is not None:
                 self._right, self._view = proof.holds(view, fence), view
-            elif found.resolved is not None:  # read from PostgreSQL just now: the same record, and no event since
+                self._current = self._current or no_event_since(self._node, kept)
+            elif found.resolved is not None:  # read from PostgreSQL just now
                 self._right = proof.stands(fence) and found.resolved == kept.resolved
         self.arrived()
 
@@ -97,6 +112,10 @@ class _Begun:
         if found.before:
             self._node.scan_memory.know((kept.resolved.prefix.prefix, kept.resolved.row.suffix))
         kept.scans, kept.counted = Scans(found.before, found.first_at, found.first_place), self.started
+        if not found.traced and not kept.events:
+            self._current = True
+            if kept.proof is not None and self._events != b"":
+                kept.proof = replace(kept.proof, events=self._events)
         self.arrived()
 
     def uncounted(self) -> None:
@@ -108,7 +127,7 @@ class _Begun:
         if self.waiting:
             return
         view, kept = self._view, self.kept
-        if not self._right or kept.scans is None:
+        if not self._right or not self._current or kept.scans is None:
             _ordinary(self._node, self._handle, self._reader, self._answers)
             return
         try:
@@ -178,16 +197,18 @@ def _ordinary(node: Node, handle: str, reader: Reader, answers: Answers) -> None
     task.add_done_callback(node.scan_memory.tasks.discard)
 
 
-def _prove(node: Node, resolved: Resolved, reader: Reader, turn: int) -> None:
-    """Note by what the page of this record is known; `turn` of the fence was before it was read."""
-    names = [*dependents_of(resolved), events_name(resolved.prefix.registrant_id)]
+def _prove(node: Node, resolved: Resolved, reader: Reader, turn: int, generations: dict[str, bytes]) -> None:
+    """Note by what the page of this record is known; `turn` of the fence, and the `generations` of events, were before
+    it was read."""
+    names = dependents_of(resolved)
     if node.fence.moved_since(names, turn) or not may_be_kept(resolved):
         return
     view = reads_of(node).view_of(resolved)
     stamps = tuple((name, node.fence.stamp(name)) for name in names)
     key = pages.frame_key(node, resolved.handle, reader)
     until = time.monotonic() + node.settings.cache_ttl
-    pages.LOOK.frames.prove(key, resolved, Proof(view.etag, view.version, stamps, until))
+    events = generations.get(events_name(resolved.prefix.registrant_id), b"")
+    pages.LOOK.frames.prove(key, resolved, Proof(view.etag, view.version, stamps, until, events))
 
 
 def _state_of(resolved: Resolved) -> str:
