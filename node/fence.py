@@ -38,6 +38,11 @@ def events_name(registrant_id: int) -> str:
     return f"e:{registrant_id}"
 
 
+def changes_name(prefix: str) -> str:
+    """The generation of the changes of a prefix's handles in Valkey: while it stands so does what was kept under it."""
+    return "c:" + prefix
+
+
 @dataclass(slots=True, frozen=True)
 class Poll:
     """One reading of the fence: `position` is where the next one begins to look for moved dependents."""

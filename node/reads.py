@@ -11,12 +11,12 @@ import asyncio
 import secrets
 import time
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from node.bodies import Bodies
 from node.cache import Fill
-from node.fence import events_name
+from node.fence import changes_name, events_name
 from node.joining import Ask, Found, Joiner, Waiter
 from node.kept import Form, Kept, View, is_good, opened, packed, packed_absent
 from node.lookups import KnownLots, dependents_of, find_each, may_be_kept
@@ -67,7 +67,7 @@ class Reads:
         self._lots, self._bodies = KnownLots(node.fence), Bodies()
         self._missed, self._absent = Doorkeeper(20), Doorkeeper(13)
         self._second, self._negatives = 0, 0
-        self.generations: dict[str, bytes] = {}  # of enterprises' events, as Valkey said last
+        self.generations: dict[str, bytes] = {}  # of prefixes' changes and enterprises' events, as Valkey said last
 
     def ask(self, prefix: Prefix, suffix: str, counter: int) -> asyncio.Future[Found]:
         """What is known of a handle; `counter` of a minted serial, else -1. The caller's fence is fresh.
@@ -119,22 +119,36 @@ class Reads:
             ],
         )
 
-    async def same_entries(self, copies: Sequence[tuple[str, bytes, int]]) -> tuple[float, int, list[bool]]:
-        """The same for those who look at the dependents and `generations` themselves, before another turn of the event
-        loop; what has the same bytes was made of the same."""
-        fence, started = self._node.fence, time.monotonic()
-        answer = None
-        if fence.fresh() and fence.enabled:
-            names = self._event_names({copy[0].partition("/")[0] for copy in copies})
-            answer = await self._node.cache.get(fence.epoch, [copy[0] for copy in copies], names)
-        if answer is None:
-            return started, fence.turn, [False] * len(copies)
-        self._learn(names, answer[1])
-        return started, fence.turn, [found == copy[1] for found, copy in zip(answer[0], copies, strict=True)]
+    async def learn_of(self, prefixes: Sequence[str]) -> float | None:
+        """Ask for the `generations` of these prefixes' changes and their enterprises' events, to be looked at before
+        another turn of the event loop; when that was asked (monotonic s), None where nobody can tell."""
+        found = await self._generations_and(prefixes, [])
+        return found[0] if found else None
 
-    def _event_names(self, prefixes: Iterable[str]) -> list[str]:
+    async def entries(self, prefix: str, handles: Sequence[str]) -> tuple[float, bytes, list[bytes | None]]:
+        """(when it was asked, the generation of the prefix's changes, what is kept of these) at one instant, and what
+        `learn_of` learns; b"" for a generation that nobody can tell."""
+        found = await self._generations_and([prefix], handles)
+        if found is None:
+            return 0.0, b"", []
+        return found[0], self.generations.get(changes_name(prefix), b""), found[1]
+
+    async def _generations_and(
+        self, prefixes: Sequence[str], handles: Sequence[str]
+    ) -> tuple[float, list[bytes | None]] | None:
+        fence, started, names = self._node.fence, time.monotonic(), self._names(prefixes)
+        if not fence.fresh() or not fence.enabled:
+            return None
+        answer = await self._node.cache.get(fence.epoch, handles, names)
+        if answer is None:
+            return None
+        self._learn(names, answer[1])
+        return started, answer[0]
+
+    def _names(self, prefixes: Sequence[str]) -> list[str]:
         known = self._node.fence.prefixes
-        return list({events_name(known[text].registrant_id) for text in prefixes if text in known})
+        events = {events_name(known[text].registrant_id) for text in prefixes if text in known}
+        return [*(changes_name(text) for text in prefixes), *events]
 
     def _learn(self, names: Sequence[str], found: Sequence[bytes | None]) -> None:
         for name, generation in zip(names, found, strict=True):
@@ -155,15 +169,13 @@ class Reads:
     async def _from_cache(self, asks: list[Ask], _: None) -> None:
         fence = self._node.fence
         prefixes = list(dict.fromkeys(ask.prefix.prefix for ask in asks))
-        names = self._event_names(prefixes)
+        names = self._names(prefixes)
         answer = await self._node.cache.get(fence.epoch, [ask.handle for ask in asks], prefixes + names)
         if answer is None:
             self._stored.take(asks)
             return
         entries, generations = answer[0], dict(zip(prefixes, answer[1], strict=False))
         self._learn(names, answer[1][len(prefixes) :])
-        if any(name not in self.generations for name in names):
-            await self._name_events(fence.epoch, names)
         missed = []
         for ask, entry in zip(asks, entries, strict=True):
             kept = opened(entry) if entry is not None else None
@@ -175,11 +187,10 @@ class Reads:
                 ask.answer(Found(ask.started, _kept_view(ask.handle, ask.prefix, kept, entry)))
         if missed:
             self._admitting.take(missed)
-
-    async def _name_events(self, epoch: int, names: list[str]) -> None:
-        """Make the generations that are missing: since the epoch began, an event was posted, or Valkey evicted them."""
-        _, found = await self._node.cache.lease(epoch, "", [], names)
-        self._learn(names, [generation or None for generation in found])
+        if unnamed := [name for name in names if name not in self.generations]:
+            # Since the epoch began, an event was posted, or Valkey evicted them. What was answered above is older.
+            named = (await self._node.cache.lease(fence.epoch, "", [], unnamed))[1]
+            self._learn(unnamed, [generation or None for generation in named])
 
     async def _from_store(self, asks: list[Ask], conn: ReadConnection) -> None:
         """Read, and not kept."""

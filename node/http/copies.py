@@ -50,8 +50,6 @@ class Copy:
 class Copies:
     """By request target as it came; without query, credentials or conditions."""
 
-    _idle = _IDLE
-
     def __init__(self, seconds: float, still_kept: StillKept, count: Count) -> None:
         self.seconds = seconds
         self._still_kept, self._count = still_kept, count
@@ -69,10 +67,7 @@ class Copies:
             return
         if known is not None:
             self._tell(known)
-        self._keep(Copy(until, answer, view, target), started)
-
-    def _keep(self, copy: Copy, started: float) -> None:
-        self.by_target[copy.target] = copy
+        copy = self.by_target[target] = Copy(until, answer, view, target)
         self._due.append((started + self.seconds * _AGAIN, copy))
         if not self._ticking:
             self._ticking = True
@@ -100,7 +95,7 @@ class Copies:
             copy = self._due.popleft()[1]
             copy.idle = 0 if copy.uses else copy.idle + 1
             self._tell(copy)
-            if copy.idle < self._idle and self.by_target.get(copy.target) is copy:
+            if copy.idle < _IDLE and self.by_target.get(copy.target) is copy:
                 taken.append(copy)
             else:
                 self._drop(copy)
@@ -116,15 +111,11 @@ class Copies:
             except Exception:  # then they are dropped below: one that stayed would keep its place for ever
                 _log.exception("copies could not be read again")
             for copy, yes in zip(portion, good, strict=True):
-                if yes and self._stands(copy):
+                if yes:
                     copy.until, copy.turn = started + self.seconds, turn
                     self._due.append((started + self.seconds * _AGAIN, copy))
                 else:
                     self._drop(copy)
-
-    def _stands(self, copy: Copy) -> bool:
-        """Whether what the answer is made of besides its entry is as it was."""
-        return True
 
     def tell(self) -> None:
         """Count what was answered since it was last told."""

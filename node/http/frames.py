@@ -110,7 +110,6 @@ class Kept:
     scans: Scans | None = None  # before the last showing, and when (monotonic s) they were asked for
     counted: float = float("-inf")
     showing: Showing | None = None
-    shown: float = float("-inf")  # when it was last asked for, not from memory (monotonic s)
 
     def page(self, head: bytes, number: bytes, closing: bytes, token: bytes) -> bytes:
         """The page as it goes on the wire: `head` its status line and date, `number` its request's id, `closing` lines

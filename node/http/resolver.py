@@ -26,7 +26,7 @@ from node.http.copies import Copies
 from node.http.frames import Kept
 from node.http.handle_api import api_answer
 from node.http.negotiation import CHINESE, LANGUAGES, Reader, reader_of, wants_page
-from node.http.page_copies import PageCopies
+from node.http.page_copies import PageCopies, PageCopy
 from node.http.queries import Query, query_of
 from node.http.requests import MAX_HEADERS, client_address, decoded_path
 from node.joining import Found, Waiter
@@ -62,7 +62,7 @@ class FrontDoor:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self.copies = Copies(settings.copies, self._still_kept, self._count_copies)
-        self.pages = PageCopies(settings.copies, self._same_entries, self._count_copies)
+        self.pages = PageCopies(settings.copies, self._count_copies)
         self.settings = settings  # for the protocol class
         self.state: ServerState | None = None  # uvicorn's, from the protocol class: it counts what was answered
 
@@ -127,15 +127,23 @@ class FrontDoor:
             self.copies.put(target, answer, view, found.started)
         return answer
 
-    def begin_page(self, target: bytes, reader: Reader, address: str, send: Callable[[Kept | Answer], None]) -> bool:
-        """Begin to show a plain request its page: `send` is told which. False for the ordinary way."""
+    def begin_page(
+        self,
+        target: bytes,
+        reader: Reader,
+        address: str,
+        send: Callable[[Kept | Answer], None],
+        copy: PageCopy | None = None,
+    ) -> bool:
+        """Begin to show a plain request its page: `send` is told which. False for the ordinary way. `copy` is the page
+        where it is right but for its scans."""
         begin = time.perf_counter()
         try:
             handle = decoded_path(target, "/")
 
-            def shows(kept: Kept, view: View | None, started: float) -> None:
+            def shows(kept: Kept, view: View | None, generation: bytes, started: float) -> None:
                 if view is not None:
-                    self.pages.keep(target, reader, kept, view, started)
+                    self.pages.keep(target, reader, kept, view, generation, started)
                 self._count(handle, None, "pg", begin, address)
                 send(kept)
 
@@ -149,15 +157,15 @@ class FrontDoor:
                 self._count(handle, refused, "pg", begin, address)
                 send(what)
 
-            return scan_pages.begin(self.node, handle, reader, shows, answers)
+            if copy is None:
+                return scan_pages.begin(self.node, handle, reader, shows, answers)
+            scan_pages.recount(self.node, copy.kept, handle, reader, shows, answers)
+            return True
         except NodeError:
             return False  # said there
 
     async def _still_kept(self, copies: Sequence[tuple[str, bytes, int]]) -> tuple[float, int, list[bool]]:
         return await reads_of(self.node).still_kept(copies)
-
-    async def _same_entries(self, copies: Sequence[tuple[str, bytes, int]]) -> tuple[float, int, list[bool]]:
-        return await reads_of(self.node).same_entries(copies)
 
     def _count_copies(self, prefix_id: int, hits: int, seconds_each: float, address: str) -> None:
         """A hot record was answered from memory."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from node import hosts, scans
-from node.fence import events_name
+from node.fence import changes_name, events_name
 from node.http import pages, refusals
 from node.http.answers import Answer
 from node.http.frames import Kept, Proof, Showing
@@ -27,8 +27,8 @@ from node.scan_tokens import LOT, SHIPPED, UNSHIPPED, VOID, Claims
 from node.scanning import NOT_COUNTED, Scans, events_of
 
 # The kept page that is to be shown, Valkey's view that proved it (None: PostgreSQL's row did), and
-# when it was asked for (monotonic s).
-Shows = Callable[[Kept, View | None, float], None]
+# under which generation of its prefix's changes, and when it was asked for (monotonic s).
+Shows = Callable[[Kept, View | None, bytes, float], None]
 Answers = Callable[[Answer | BaseException], None]
 COUNT_SECONDS = 1.0  # for which a number of scans may be told
 _STATES = {"unshipped": UNSHIPPED, "void": VOID}
@@ -62,9 +62,16 @@ def begin(node: Node, handle: str, reader: Reader, shows: Shows, answers: Answer
     if not ask(node, handle, begun):
         return False
     if not told_lately(node, kept, begun.started):
-        begun.waiting, row = 2, kept.resolved.row
+        begun.waiting, begun.traced, row = 2, True, kept.resolved.row
         scans.tell(node, kept.resolved.prefix, row.suffix, _Counting(begun), row.lot)
     return True
+
+
+def recount(node: Node, kept: Kept, handle: str, reader: Reader, shows: Shows, answers: Answers) -> None:
+    """The same for a page that is right but for its scans."""
+    begun = _Begun(node, kept, handle, reader, shows, answers)
+    begun.right = begun.current = True
+    scans.tell(node, kept.resolved.prefix, kept.resolved.row.suffix, _Counting(begun))
 
 
 def no_event_since(node: Node, kept: Kept) -> bool:
@@ -77,19 +84,21 @@ class _Begun:
     """A page that waits for what Valkey has, and mostly for its scans; told by whoever reads these."""
 
     __slots__ = (
-        "_answers", "_current", "_events", "_handle", "_node", "_reader", "_right", "_shows", "_view",
-        "kept", "started", "waiting",
+        "_answers", "_events", "_generation", "_handle", "_node", "_reader", "_shows", "_view",
+        "current", "kept", "right", "started", "traced", "waiting",
     )  # fmt: skip
 
     def __init__(self, node: Node, kept: Kept, handle: str, reader: Reader, shows: Shows, answers: Answers) -> None:
         self._node, self.kept, self._handle, self._reader = node, kept, handle, reader
         self._shows, self._answers = shows, answers
         self.started, self.waiting = time.monotonic(), 1
-        self._right = False  # whether the page's record is right by what was found
-        self._current = False  # and its trace
+        self.right = False  # whether the page's record is right by what was found
+        self.current = False  # and its trace
+        self.traced = False  # whether PostgreSQL is asked for that too
         # As it was before anything was read: what is read has all events of that generation.
         self._events = reads_of(node).generations.get(events_name(kept.resolved.prefix.registrant_id), b"")
         self._view: View | None = None  # where Valkey had it
+        self._generation = b""  # of the prefix's changes, at that instant
 
     def done(self) -> bool:
         return self.waiting <= 0
@@ -98,10 +107,12 @@ class _Begun:
         view, kept, fence = found.kept, self.kept, self._node.fence
         if (proof := kept.proof) is not None:
             if view is not None:
-                self._right, self._view = proof.holds(view, fence), view
-                self._current = self._current or no_event_since(self._node, kept)
+                self.right, self._view = proof.holds(view, fence), view
+                self.current = self.current or no_event_since(self._node, kept)
+                name = changes_name(kept.resolved.prefix.prefix)
+                self._generation = reads_of(self._node).generations.get(name, b"")
             elif found.resolved is not None:  # read from PostgreSQL just now
-                self._right = proof.stands(fence) and found.resolved == kept.resolved
+                self.right = proof.stands(fence) and found.resolved == kept.resolved
         self.arrived()
 
     def set_exception(self, error: BaseException) -> None:
@@ -112,8 +123,8 @@ class _Begun:
         if found.before:
             self._node.scan_memory.know((kept.resolved.prefix.prefix, kept.resolved.row.suffix))
         kept.scans, kept.counted = Scans(found.before, found.first_at, found.first_place), self.started
-        if not found.traced and not kept.events:
-            self._current = True
+        if self.traced and not found.traced and not kept.events:
+            self.current = True
             if kept.proof is not None and self._events != b"":
                 kept.proof = replace(kept.proof, events=self._events)
         self.arrived()
@@ -127,12 +138,12 @@ class _Begun:
         if self.waiting:
             return
         view, kept = self._view, self.kept
-        if not self._right or not self._current or kept.scans is None:
+        if not self.right or not self.current or kept.scans is None:
             _ordinary(self._node, self._handle, self._reader, self._answers)
             return
         try:
             ready(self._node, kept, self._reader)
-            self._shows(kept, view, self.started)
+            self._shows(kept, view, self._generation, self.started)
         except Exception as error:  # a fault of ours: the others who are told now are not to blame
             self._answers(error)
 

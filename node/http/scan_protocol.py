@@ -22,7 +22,7 @@ from node.http.page_copies import PageCopy
 from node.http.protocol import CLOSE, LONGEST_HEAD, RESTS, VERSION, Direct, Protocol
 from node.http.requests import MAX_HEADERS
 from node.http.resolver import FrontDoor, plain
-from node.http.scan_pages import ready
+from node.http.scan_pages import ready, told_lately
 from node.scans import Accepted
 
 _IMAGE = re.compile(rb"/s/([A-Za-z0-9_-]+)\.gif")
@@ -53,7 +53,7 @@ class ScanProtocol(Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._pages = self._door.pages.by_target if self._door else {}
+        self._pages: dict[bytes, PageCopy] = self._door.pages.by_target if self._door else {}
         self._head: tuple[bytes | Reader, bytes] | None = None  # the message at hand: its reader or cookie, its target
         self._shown: tuple[bytes, bytes, int, Kept] | None = None  # the last page's claim, its nonce and second
 
@@ -82,18 +82,23 @@ class ScanProtocol(Protocol):
         self._idle_seconds = self._keep_alive
         target = data[4:end]
         copy = self._pages.get(reader.lang.encode() + target)
-        if copy is None or not copy.good(door.node, now):  # type: ignore[attr-defined]
+        if copy is None or copy.group.until <= now:
             return plain(target) and self._begin_page(door, target, reader)
-        self._show(copy, now)  # type: ignore[arg-type]
+        copy.asked = now
+        if not told_lately(door.node, copy.kept, now):
+            return self._begin_page(door, target, reader, copy)
+        self._show(door, copy, now)
         return True
 
-    def _show(self, copy: PageCopy, now: float) -> None:
+    def _show(self, door: FrontDoor, copy: PageCopy, now: float) -> None:
         """Send a page from memory; `now`: monotonic s."""
         kept = copy.kept
         if (showing := kept.showing) is None or showing.scans is not kept.scans:
-            ready(self._door.node, kept, copy.reader)  # type: ignore[union-attr]
+            ready(door.node, kept, copy.reader)
         self._write_page(kept)
         self.server_state.total_requests += 1
+        if not copy.uses:
+            door.pages.used.append(copy)
         copy.uses[self._address] = copy.uses.get(self._address, 0) + 1
         copy.took += time.monotonic() - now
 
@@ -199,7 +204,7 @@ class ScanProtocol(Protocol):
         self._head = (reader, target)
         return True
 
-    def _begin_page(self, door: FrontDoor, target: bytes, reader: Reader) -> bool:
+    def _begin_page(self, door: FrontDoor, target: bytes, reader: Reader, copy: PageCopy | None = None) -> bool:
         cycle = Direct(self, target, self._address)
 
         def send(what: Kept | Answer) -> None:
@@ -211,7 +216,7 @@ class ScanProtocol(Protocol):
                 self._write_page(what, b"" if cycle.keep_alive else CLOSE)
                 self.answered(cycle)
 
-        if not door.begin_page(target, reader, self._address, send):
+        if not door.begin_page(target, reader, self._address, send, copy):
             return False
         self.cycle = cycle  # type: ignore[assignment]
         return True
