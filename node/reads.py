@@ -123,7 +123,10 @@ class Reads:
         """Ask for the `generations` of these prefixes' changes and their enterprises' events, to be looked at before
         another turn of the event loop; when that was asked (monotonic s), None where nobody can tell."""
         found = await self._generations_and(prefixes, [])
-        return found[0] if found else None
+        if found is None:
+            return None
+        await self._make(self._names(prefixes))
+        return found[0]
 
     async def entries(self, prefix: str, handles: Sequence[str]) -> tuple[float, bytes, list[bytes | None]]:
         """(when it was asked, the generation of the prefix's changes, what is kept of these) at one instant, and what
@@ -149,6 +152,12 @@ class Reads:
         known = self._node.fence.prefixes
         events = {events_name(known[text].registrant_id) for text in prefixes if text in known}
         return [*(changes_name(text) for text in prefixes), *events]
+
+    async def _make(self, names: Sequence[str]) -> None:
+        """Make those that are missing: since the epoch began, an event was posted, or Valkey evicted them."""
+        if missing := [name for name in names if name not in self.generations]:
+            _, made = await self._node.cache.lease(self._node.fence.epoch, "", [], missing)
+            self._learn(missing, [generation or None for generation in made])
 
     def _learn(self, names: Sequence[str], found: Sequence[bytes | None]) -> None:
         for name, generation in zip(names, found, strict=True):
@@ -187,10 +196,7 @@ class Reads:
                 ask.answer(Found(ask.started, _kept_view(ask.handle, ask.prefix, kept, entry)))
         if missed:
             self._admitting.take(missed)
-        if unnamed := [name for name in names if name not in self.generations]:
-            # Since the epoch began, an event was posted, or Valkey evicted them. What was answered above is older.
-            named = (await self._node.cache.lease(fence.epoch, "", [], unnamed))[1]
-            self._learn(unnamed, [generation or None for generation in named])
+        await self._make(names)  # what was answered above is older
 
     async def _from_store(self, asks: list[Ask], conn: ReadConnection) -> None:
         """Read, and not kept."""

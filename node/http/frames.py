@@ -89,12 +89,15 @@ class Proof:
 @dataclass(slots=True)
 class Showing:
     """What each showing of a kept page needs besides its frame: `lines` of the head up to the request's id, `said` of
-    these scans, the claim's image around its token, and what a claim says of the item."""
+    these scans, the claim's image around its token, and what a claim says of the item. `head` are the lines up to the
+    length, `rest` the length of all but `said`."""
 
     claims: Claims
     item: Item
     state: str
     image: tuple[bytes, bytes]
+    head: bytes
+    rest: int
     scans: Scans | None = None
     said: bytes = b""
     lines: bytes = b""
@@ -146,11 +149,13 @@ class Frames:
             self._kept[key] = kept  # the last to go
         return kept
 
-    def prove(self, key: Key, resolved: Resolved, proof: Proof) -> None:
-        """Note by what the page of just this is known."""
+    def prove(self, key: Key, resolved: Resolved, proof: Proof) -> Kept | None:
+        """Note by what the page of just this is known, and give it; None where it is not kept."""
         kept = self._kept.get(key)
-        if kept is not None and (kept.resolved is resolved or kept.resolved == resolved):
-            kept.proof = proof
+        if kept is None or (kept.resolved is not resolved and kept.resolved != resolved):
+            return None
+        kept.proof = proof
+        return kept
 
     def get(self, key: Key, resolved: Resolved, events: Sequence[Event] | None, link_ok: LinkOk) -> Frame | None:
         kept = self.known(key)

@@ -20,7 +20,6 @@ from node.fence import changes_name, events_name
 from node.http.copies import Count
 from node.http.frames import Kept
 from node.http.negotiation import Reader
-from node.kept import View
 from node.reads import reads_of
 from node.runtime import Node, cancelled
 
@@ -41,8 +40,6 @@ class PageCopy:
     key: bytes
     kept: Kept
     reader: Reader
-    handle: str
-    prefix_id: int
     entry: bytes
     group: Group
     asked: float  # when it was last (monotonic s)
@@ -77,11 +74,12 @@ class PageCopies:
         """From here on pages are kept."""
         self._node = node
 
-    def keep(self, target: bytes, reader: Reader, kept: Kept, view: View, generation: bytes, started: float) -> None:
-        """Keep a page of what Valkey had, asked for at `started`, under this generation of the prefix's changes."""
+    def keep(self, target: bytes, reader: Reader, kept: Kept, entry: bytes, generation: bytes, started: float) -> None:
+        """Keep a page of what was asked for at `started`, when this generation of the prefix's changes was known
+        already; `entry` is b"" where it was not Valkey that was asked."""
         key, now = reader.lang.encode() + target, time.monotonic()
         full = len(self.by_target) >= _MOST and key not in self.by_target
-        if full or reader.chosen or not generation or len(view.entry) > _LARGEST or started + self.seconds <= now:
+        if full or reader.chosen or not generation or len(entry) > _LARGEST or started + self.seconds <= now:
             return
         proof, prefix, turn = kept.proof, kept.resolved.prefix.prefix, self._node.fence.turn
         if proof is None or not proof.events or not proof.stands(self._node.fence):
@@ -92,8 +90,10 @@ class PageCopies:
         # Either is of another time than the other: which, the next look tells.
         if (group.generation, group.events) != (generation, proof.events):
             return
+        # The generation that was known then may be an old one: until the next look the page is right by its age alone.
+        group.until = min(group.until, started + self.seconds)
         self._drop(key)
-        copy = PageCopy(key, kept, reader, view.handle, view.prefix_id, view.entry, group, now)
+        copy = PageCopy(key, kept, reader, entry, group, now)
         self.by_target[key] = group.copies[key] = copy
         if not self._ticking:
             self._ticking = True
@@ -151,10 +151,12 @@ class PageCopies:
         copies = list(group.copies.values())
         for copy in copies:
             self._drop(copy.key)
-        wanted = [copy for copy in copies if copy.asked > group.until - self.seconds - _SWEEP]
+        lately = group.until - self.seconds - _SWEEP
+        wanted = [copy for copy in copies if copy.entry and copy.asked > lately]
         for first in range(0, len(wanted), _PORTION):
             portion = wanted[first : first + _PORTION]
-            started, generation, entries = await reads_of(self._node).entries(group.prefix, [c.handle for c in portion])
+            handles = [copy.kept.resolved.handle for copy in portion]
+            started, generation, entries = await reads_of(self._node).entries(group.prefix, handles)
             if not generation:
                 return
             until, turn, events = started + self.seconds, self._node.fence.turn, self._events_of(group.prefix)
@@ -187,7 +189,7 @@ class PageCopies:
             uses, each = copy.uses, copy.took / sum(copy.uses.values())
             copy.uses, copy.took = {}, 0.0
             for address, number in uses.items():
-                self._count(copy.prefix_id, number, each, address)
+                self._count(copy.kept.resolved.prefix.id, number, each, address)
 
     async def close(self) -> None:
         """Nothing is kept or read any more."""

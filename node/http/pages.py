@@ -126,10 +126,7 @@ def make_ready(kept: Kept, showing: Showing, reader: Reader) -> None:
     if showing.scans is not kept.scans or not showing.lines:
         showing.scans = kept.scans
         showing.said = _scans(kept.resolved.row.kind == Kind.LOT, reader.lang, kept.scans or NOT_COUNTED).encode()
-        lines = b"".join([b"%s: %s\r\n" % line for line in kept.frame.lines])
-        _, token = showing.claims.sign(0)  # each is as long
-        size = kept.frame.size + len(showing.said) + sum(map(len, showing.image)) + len(token)
-        showing.lines = b"%scontent-length: %d\r\nx-request-id: " % (lines, size)
+        showing.lines = b"%b%d\r\nx-request-id: " % (showing.head, showing.rest + len(showing.said))
 
 
 @lru_cache(1)

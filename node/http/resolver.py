@@ -12,6 +12,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -141,9 +142,7 @@ class FrontDoor:
         try:
             handle = decoded_path(target, "/")
 
-            def shows(kept: Kept, view: View | None, generation: bytes, started: float) -> None:
-                if view is not None:
-                    self.pages.keep(target, reader, kept, view, generation, started)
+            def shows(kept: Kept) -> None:
                 self._count(handle, None, "pg", begin, address)
                 send(kept)
 
@@ -157,9 +156,10 @@ class FrontDoor:
                 self._count(handle, refused, "pg", begin, address)
                 send(what)
 
+            keeps = partial(self.pages.keep, target, reader)
             if copy is None:
-                return scan_pages.begin(self.node, handle, reader, shows, answers)
-            scan_pages.recount(self.node, copy.kept, handle, reader, shows, answers)
+                return scan_pages.begin(self.node, handle, reader, shows, answers, keeps)
+            scan_pages.recount(self.node, copy.kept, handle, reader, shows, answers, keeps)
             return True
         except NodeError:
             return False  # said there
@@ -226,7 +226,8 @@ class FrontDoor:
         if query.get("redirect") == ["1"] and not api:
             return await scan_pages.leave(node, handle, reader or CHINESE), "pg"
         if reader is not None:
-            return await scan_pages.public(node, handle, reader), "pg"
+            keeps = partial(self.pages.keep, target, reader) if plain(target) and not query else None
+            return await scan_pages.public(node, handle, reader, keeps), "pg"
         conditional = headers.get(b"if-none-match")
         shared = not query and conditional is None
         if shared and (copy := self.copies.by_target.get(target)) is not None and copy.until > time.monotonic():

@@ -15,7 +15,7 @@ from node.http.answers import Answer
 from node.http.frames import Kept, Proof, Showing
 from node.http.negotiation import Reader
 from node.joining import Found
-from node.kept import Form, View
+from node.kept import Form
 from node.lookups import dependents_of, may_be_kept
 from node.model import Kind
 from node.reads import reads_of
@@ -26,26 +26,29 @@ from node.scan_memory import Scans as Counted
 from node.scan_tokens import LOT, SHIPPED, UNSHIPPED, VOID, Claims
 from node.scanning import NOT_COUNTED, Scans, events_of
 
-# The kept page that is to be shown, Valkey's view that proved it (None: PostgreSQL's row did), and
-# under which generation of its prefix's changes, and when it was asked for (monotonic s).
-Shows = Callable[[Kept, View | None, bytes, float], None]
+Shows = Callable[[Kept], None]
+# A page that was just found right: its entry in Valkey (b"" where PostgreSQL's row said so), a generation of its
+# prefix's changes that was there before what it was made of was read, and when that began (monotonic s).
+Keeps = Callable[[Kept, bytes, bytes, float], None]
 Answers = Callable[[Answer | BaseException], None]
 COUNT_SECONDS = 1.0  # for which a number of scans may be told
 _STATES = {"unshipped": UNSHIPPED, "void": VOID}
 
 
-async def public(node: Node, handle: str, reader: Reader) -> Answer:
+async def public(node: Node, handle: str, reader: Reader, keeps: Keeps | None = None) -> Answer:
     """The page that anybody sees; raises HandleGone for a tombstone."""
-    names_known, events_known = node.fence.turn, dict(reads_of(node).generations)
+    names_known, generations, started = node.fence.turn, dict(reads_of(node).generations), time.monotonic()
     resolved = await resolve_for_page(node, handle)
     if resolved.is_gone:
         raise gone(resolved.handle, resolved.row)
     answer = await page_of(node, resolved, reader)
-    _prove(node, resolved, reader, names_known, events_known)
+    kept = _prove(node, resolved, reader, names_known, generations)
+    if kept is not None and keeps is not None and kept.events is not None and not kept.links:
+        keeps(kept, b"", generations.get(changes_name(resolved.prefix.prefix), b""), started)
     return answer
 
 
-def begin(node: Node, handle: str, reader: Reader, shows: Shows, answers: Answers) -> bool:
+def begin(node: Node, handle: str, reader: Reader, shows: Shows, answers: Answers, keeps: Keeps) -> bool:
     """The same without a task where a page of this record is kept: `shows` is told of it; False for `public`.
 
     A kept page is shown where Valkey's entry or PostgreSQL's row is of the record that the page was made of, where
@@ -58,7 +61,7 @@ def begin(node: Node, handle: str, reader: Reader, shows: Shows, answers: Answer
     kept = pages.LOOK.frames.known(key)
     if kept is None or kept.proof is None or kept.events is None or kept.links:
         return False
-    begun = _Begun(node, kept, handle, reader, shows, answers)
+    begun = _Begun(node, kept, handle, reader, shows, answers, keeps)
     if not ask(node, handle, begun):
         return False
     if not told_lately(node, kept, begun.started):
@@ -67,9 +70,9 @@ def begin(node: Node, handle: str, reader: Reader, shows: Shows, answers: Answer
     return True
 
 
-def recount(node: Node, kept: Kept, handle: str, reader: Reader, shows: Shows, answers: Answers) -> None:
+def recount(node: Node, kept: Kept, handle: str, reader: Reader, shows: Shows, answers: Answers, keeps: Keeps) -> None:
     """The same for a page that is right but for its scans."""
-    begun = _Begun(node, kept, handle, reader, shows, answers)
+    begun = _Begun(node, kept, handle, reader, shows, answers, keeps)
     begun.right = begun.current = True
     scans.tell(node, kept.resolved.prefix, kept.resolved.row.suffix, _Counting(begun))
 
@@ -84,21 +87,24 @@ class _Begun:
     """A page that waits for what Valkey has, and mostly for its scans; told by whoever reads these."""
 
     __slots__ = (
-        "_answers", "_events", "_generation", "_handle", "_node", "_reader", "_shows", "_view",
+        "_answers", "_entry", "_events", "_generation", "_handle", "_keeps", "_node", "_reader", "_shows",
         "current", "kept", "right", "started", "traced", "waiting",
     )  # fmt: skip
 
-    def __init__(self, node: Node, kept: Kept, handle: str, reader: Reader, shows: Shows, answers: Answers) -> None:
+    def __init__(
+        self, node: Node, kept: Kept, handle: str, reader: Reader, shows: Shows, answers: Answers, keeps: Keeps
+    ) -> None:
         self._node, self.kept, self._handle, self._reader = node, kept, handle, reader
-        self._shows, self._answers = shows, answers
+        self._shows, self._answers, self._keeps = shows, answers, keeps
         self.started, self.waiting = time.monotonic(), 1
         self.right = False  # whether the page's record is right by what was found
         self.current = False  # and its trace
         self.traced = False  # whether PostgreSQL is asked for that too
-        # As it was before anything was read: what is read has all events of that generation.
-        self._events = reads_of(node).generations.get(events_name(kept.resolved.prefix.registrant_id), b"")
-        self._view: View | None = None  # where Valkey had it
-        self._generation = b""  # of the prefix's changes, at that instant
+        # As they were before anything was read: what is read has all events and changes of these generations.
+        generations, prefix = reads_of(node).generations, kept.resolved.prefix
+        self._events = generations.get(events_name(prefix.registrant_id), b"")
+        self._generation = generations.get(changes_name(prefix.prefix), b"")
+        self._entry: bytes | None = None  # as Valkey had it; b"": as PostgreSQL had the row
 
     def done(self) -> bool:
         return self.waiting <= 0
@@ -107,12 +113,10 @@ class _Begun:
         view, kept, fence = found.kept, self.kept, self._node.fence
         if (proof := kept.proof) is not None:
             if view is not None:
-                self.right, self._view = proof.holds(view, fence), view
+                self.right, self._entry = proof.holds(view, fence), view.entry
                 self.current = self.current or no_event_since(self._node, kept)
-                name = changes_name(kept.resolved.prefix.prefix)
-                self._generation = reads_of(self._node).generations.get(name, b"")
             elif found.resolved is not None:  # read from PostgreSQL just now
-                self.right = proof.stands(fence) and found.resolved == kept.resolved
+                self.right, self._entry = proof.stands(fence) and found.resolved == kept.resolved, b""
         self.arrived()
 
     def set_exception(self, error: BaseException) -> None:
@@ -131,19 +135,21 @@ class _Begun:
 
     def uncounted(self) -> None:
         self.waiting -= 2  # whatever else arrives comes too late
-        _ordinary(self._node, self._handle, self._reader, self._answers)
+        _ordinary(self._node, self._handle, self._reader, self._answers, self._keeps)
 
     def arrived(self) -> None:
         self.waiting -= 1
         if self.waiting:
             return
-        view, kept = self._view, self.kept
+        entry, kept = self._entry, self.kept
         if not self.right or not self.current or kept.scans is None:
-            _ordinary(self._node, self._handle, self._reader, self._answers)
+            _ordinary(self._node, self._handle, self._reader, self._answers, self._keeps)
             return
         try:
             ready(self._node, kept, self._reader)
-            self._shows(kept, view, self._generation, self.started)
+            if entry is not None:
+                self._keeps(kept, entry, self._generation, self.started)
+            self._shows(kept)
         except Exception as error:  # a fault of ours: the others who are told now are not to blame
             self._answers(error)
 
@@ -176,7 +182,11 @@ def _showing(node: Node, kept: Kept) -> Showing:
     state = _state_of(resolved)
     claims = Claims(node.sealer, resolved.handle, resolved.row.lot, state)
     image = pages.around_claim(urlsplit(node.settings.public_url).path)
-    kept.showing = Showing(claims, (resolved.prefix.prefix, resolved.row.suffix), state, image)
+    head = b"".join([b"%b: %b\r\n" % line for line in kept.frame.lines]) + b"content-length: "
+    _, token = claims.sign(0)  # each is as long
+    rest = kept.frame.size + sum(map(len, image)) + len(token)
+    item = (resolved.prefix.prefix, resolved.row.suffix)
+    kept.showing = Showing(claims, item, state, image, head, rest)
     return kept.showing
 
 
@@ -195,10 +205,10 @@ def told_lately(node: Node, kept: Kept, now: float) -> bool:
     return now - kept.counted < COUNT_SECONDS
 
 
-def _ordinary(node: Node, handle: str, reader: Reader, answers: Answers) -> None:
+def _ordinary(node: Node, handle: str, reader: Reader, answers: Answers, keeps: Keeps) -> None:
     async def work() -> None:
         try:
-            found: Answer | BaseException = await public(node, handle, reader)
+            found: Answer | BaseException = await public(node, handle, reader, keeps)
         except BaseException as error:  # of a node that is closed too
             found = error
         answers(found)
@@ -208,18 +218,18 @@ def _ordinary(node: Node, handle: str, reader: Reader, answers: Answers) -> None
     task.add_done_callback(node.scan_memory.tasks.discard)
 
 
-def _prove(node: Node, resolved: Resolved, reader: Reader, turn: int, generations: dict[str, bytes]) -> None:
+def _prove(node: Node, resolved: Resolved, reader: Reader, turn: int, generations: dict[str, bytes]) -> Kept | None:
     """Note by what the page of this record is known; `turn` of the fence, and the `generations` of events, were before
-    it was read."""
+    it was read. The page, None where nothing can prove it."""
     names = dependents_of(resolved)
     if node.fence.moved_since(names, turn) or not may_be_kept(resolved):
-        return
+        return None
     view = reads_of(node).view_of(resolved)
     stamps = tuple((name, node.fence.stamp(name)) for name in names)
     key = pages.frame_key(node, resolved.handle, reader)
     until = time.monotonic() + node.settings.cache_ttl
     events = generations.get(events_name(resolved.prefix.registrant_id), b"")
-    pages.LOOK.frames.prove(key, resolved, Proof(view.etag, view.version, stamps, until, events))
+    return pages.LOOK.frames.prove(key, resolved, Proof(view.etag, view.version, stamps, until, events))
 
 
 def _state_of(resolved: Resolved) -> str:
