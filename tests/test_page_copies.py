@@ -93,6 +93,48 @@ async def test_a_first_scan_shows_on_the_next_page_of_every_worker(
             assert b"<b>1</b>" in (await there.ask(get(f"/{handle}", HTML))).body
 
 
+async def test_copies_outlive_changes_of_others_and_never_their_own(
+    settings: Any, serving: Any, client: Any, firm: Any
+) -> None:
+    """Changed by another worker: an item, then the lot of both, then an enterprise's event of another item."""
+    lot, one, two = (f"{firm.prefix}/{name}" for name in ("COPIED-LOT", "COPIED-4", "COPIED-5"))
+    for route, body in (
+        ("lots", {"handle": lot}),
+        *(("handles", {"handle": h, "lot": "COPIED-LOT"}) for h in (one, two)),
+    ):
+        made = await client.post(f"/api/v1/{route}", json=body, headers=firm.headers)
+        assert made.status_code == 201, made.text
+    port, metrics = free_port(0), free_port(0)
+    async with serving(serve_env(settings) | {"METRICS_PORT": str(metrics)}, port, 1), wire(port) as there:
+
+        async def show(handle: str) -> str:
+            return (await there.ask(get(f"/{handle}", HTML))).body.decode()
+
+        there_too = Serving(port, metrics, firm, settings.database_url)
+        for handle in (one, two):
+            image = CLAIM.search((await there.ask(get(f"/{handle}", HTML))).body)
+            assert image is not None
+            assert (await there.ask(get(image[1].decode()))).body == IMAGE
+        await copied(there, there_too, f"/{one}")
+        for number in range(3):
+            for handle in (one, two) * 20:
+                await show(handle)
+            values = [{"index": 1, "type": "DESC", "data": f"changed {number}"}]
+            done = await client.patch(
+                f"/api/v1/handles/{two}", json={"values": values}, headers=firm.headers | {"If-Match": "*"}
+            )
+            assert done.is_success, done.text
+            assert f"changed {number}" in await show(two)
+            assert "changed" not in await show(one)
+        done = await client.post(f"/api/v1/lots/{lot}:recall", json={"reason": "霉变"}, headers=firm.headers)
+        assert done.is_success, done.text
+        assert all(["霉变" in await show(handle) for handle in (one, two)])
+        event = EVENT | {"handle": two, "bizStep": "storing"}
+        assert (await client.post("/api/v1/events", json=event, headers=firm.headers)).is_success
+        assert "入库" in await show(two)
+        assert "入库" not in await show(one)
+
+
 async def test_a_head_that_is_known_is_answered_as_one_that_is_parsed(
     settings: Any, serving: Any, client: Any, firm: Any
 ) -> None:
