@@ -16,7 +16,7 @@ from functools import partial
 
 from node.bodies import Bodies
 from node.cache import Fill
-from node.fence import changes_name, events_name
+from node.generations import Generations
 from node.joining import Ask, Found, Joiner, Waiter
 from node.kept import Form, Kept, View, is_good, opened, packed, packed_absent
 from node.lookups import KnownLots, dependents_of, find_each, may_be_kept
@@ -67,7 +67,7 @@ class Reads:
         self._lots, self._bodies = KnownLots(node.fence), Bodies()
         self._missed, self._absent = Doorkeeper(20), Doorkeeper(13)
         self._second, self._negatives = 0, 0
-        self.generations: dict[str, bytes] = {}  # of prefixes' changes and enterprises' events, as Valkey said last
+        self.generations = Generations(node)
 
     def ask(self, prefix: Prefix, suffix: str, counter: int) -> asyncio.Future[Found]:
         """What is known of a handle; `counter` of a minted serial, else -1. The caller's fence is fresh.
@@ -119,53 +119,6 @@ class Reads:
             ],
         )
 
-    async def learn_of(self, prefixes: Sequence[str]) -> float | None:
-        """Ask for the `generations` of these prefixes' changes and their enterprises' events, to be looked at before
-        another turn of the event loop; when that was asked (monotonic s), None where nobody can tell."""
-        found = await self._generations_and(prefixes, [])
-        if found is None:
-            return None
-        await self._make(self._names(prefixes))
-        return found[0]
-
-    async def entries(self, prefix: str, handles: Sequence[str]) -> tuple[float, bytes, list[bytes | None]]:
-        """(when it was asked, the generation of the prefix's changes, what is kept of these) at one instant, and what
-        `learn_of` learns; b"" for a generation that nobody can tell."""
-        found = await self._generations_and([prefix], handles)
-        if found is None:
-            return 0.0, b"", []
-        return found[0], self.generations.get(changes_name(prefix), b""), found[1]
-
-    async def _generations_and(
-        self, prefixes: Sequence[str], handles: Sequence[str]
-    ) -> tuple[float, list[bytes | None]] | None:
-        fence, started, names = self._node.fence, time.monotonic(), self._names(prefixes)
-        if not fence.fresh() or not fence.enabled:
-            return None
-        answer = await self._node.cache.get(fence.epoch, handles, names)
-        if answer is None:
-            return None
-        self._learn(names, answer[1])
-        return started, answer[0]
-
-    def _names(self, prefixes: Sequence[str]) -> list[str]:
-        known = self._node.fence.prefixes
-        events = {events_name(known[text].registrant_id) for text in prefixes if text in known}
-        return [*(changes_name(text) for text in prefixes), *events]
-
-    async def _make(self, names: Sequence[str]) -> None:
-        """Make those that are missing: since the epoch began, an event was posted, or Valkey evicted them."""
-        if missing := [name for name in names if name not in self.generations]:
-            _, made = await self._node.cache.lease(self._node.fence.epoch, "", [], missing)
-            self._learn(missing, [generation or None for generation in made])
-
-    def _learn(self, names: Sequence[str], found: Sequence[bytes | None]) -> None:
-        for name, generation in zip(names, found, strict=True):
-            if generation is None:
-                self.generations.pop(name, None)
-            else:
-                self.generations[name] = generation
-
     async def kept(self, prefix: Prefix, suffix: str) -> View | None:
         """What Valkey keeps of a handle that exists, as far as this worker knows it to be good."""
         handle, fence = f"{prefix.prefix}/{suffix}", self._node.fence
@@ -178,13 +131,13 @@ class Reads:
     async def _from_cache(self, asks: list[Ask], _: None) -> None:
         fence = self._node.fence
         prefixes = list(dict.fromkeys(ask.prefix.prefix for ask in asks))
-        names = self._names(prefixes)
+        names = self.generations.names(prefixes)
         answer = await self._node.cache.get(fence.epoch, [ask.handle for ask in asks], prefixes + names)
         if answer is None:
             self._stored.take(asks)
             return
         entries, generations = answer[0], dict(zip(prefixes, answer[1], strict=False))
-        self._learn(names, answer[1][len(prefixes) :])
+        self.generations.learn(names, answer[1][len(prefixes) :])
         missed = []
         for ask, entry in zip(asks, entries, strict=True):
             kept = opened(entry) if entry is not None else None
@@ -196,7 +149,7 @@ class Reads:
                 ask.answer(Found(ask.started, _kept_view(ask.handle, ask.prefix, kept, entry)))
         if missed:
             self._admitting.take(missed)
-        await self._make(names)  # what was answered above is older
+        await self.generations.make(names)  # what was answered above is older
 
     async def _from_store(self, asks: list[Ask], conn: ReadConnection) -> None:
         """Read, and not kept."""

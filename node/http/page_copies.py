@@ -16,7 +16,6 @@ import logging
 import time
 from dataclasses import dataclass, field
 
-from node.fence import changes_name, events_name
 from node.http.copies import Count
 from node.http.frames import Kept
 from node.http.negotiation import Reader
@@ -112,8 +111,8 @@ class PageCopies:
         try:
             if self._swept + _SWEEP < time.monotonic():
                 self._sweep()
-            reads, groups = reads_of(self._node), list(self._groups.values())
-            started = await reads.learn_of([group.prefix for group in groups])
+            groups = list(self._groups.values())
+            started = await reads_of(self._node).generations.ask([group.prefix for group in groups])
             if started is None:
                 return
             changed = [group for group in groups if not self._same(group, started)]
@@ -125,7 +124,7 @@ class PageCopies:
     def _same(self, group: Group, started: float) -> bool:
         """Let the group live on where its generations stand, by what was learned in this turn of the event loop."""
         generations, turn = reads_of(self._node).generations, self._node.fence.turn
-        if generations.get(changes_name(group.prefix)) != group.generation:
+        if generations.of_changes(group.prefix) != group.generation:
             return False
         events = self._events_of(group.prefix)
         if turn != group.turn or events != group.events:
@@ -138,7 +137,7 @@ class PageCopies:
 
     def _events_of(self, prefix: str) -> bytes:
         known = self._node.fence.prefixes.get(prefix)
-        return reads_of(self._node).generations.get(events_name(known.registrant_id), b"") if known else b""
+        return reads_of(self._node).generations.of_events(known) if known else b""
 
     def _stands(self, copy: PageCopy, events: bytes) -> bool:
         """Whether trace and dependents are what they were; `events` is the generation of the trace now."""
@@ -156,7 +155,7 @@ class PageCopies:
         for first in range(0, len(wanted), _PORTION):
             portion = wanted[first : first + _PORTION]
             handles = [copy.kept.resolved.handle for copy in portion]
-            started, generation, entries = await reads_of(self._node).entries(group.prefix, handles)
+            started, generation, entries = await reads_of(self._node).generations.entries(group.prefix, handles)
             if not generation:
                 return
             until, turn, events = started + self.seconds, self._node.fence.turn, self._events_of(group.prefix)

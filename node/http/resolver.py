@@ -21,7 +21,7 @@ from uvicorn.server import ServerState
 from node import catalogue, metrics, suspicions
 from node.config import Settings
 from node.errors import ForgedHandle, HandleNotFound, HeadTooLarge, NodeError
-from node.http import answers, owners, pages, refusals, scan_pages
+from node.http import answers, begun_pages, owners, pages, refusals, scan_pages
 from node.http.answers import Answer, Wire
 from node.http.copies import Copies
 from node.http.frames import Kept
@@ -158,8 +158,8 @@ class FrontDoor:
 
             keeps = partial(self.pages.keep, target, reader)
             if copy is None:
-                return scan_pages.begin(self.node, handle, reader, shows, answers, keeps)
-            scan_pages.recount(self.node, copy.kept, handle, reader, shows, answers, keeps)
+                return begun_pages.begin(self.node, handle, reader, shows, answers, keeps)
+            begun_pages.recount(self.node, copy.kept, handle, reader, shows, answers, keeps)
             return True
         except NodeError:
             return False  # said there

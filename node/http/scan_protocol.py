@@ -16,13 +16,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from node.http import scan_claims
 from node.http.answers import Answer, request_id
+from node.http.begun_pages import ready, told_lately
 from node.http.frames import Kept
 from node.http.negotiation import Reader, reader_of, wants_page
 from node.http.page_copies import PageCopy
 from node.http.protocol import CLOSE, LONGEST_HEAD, RESTS, VERSION, Direct, Protocol
 from node.http.requests import MAX_HEADERS
 from node.http.resolver import FrontDoor, plain
-from node.http.scan_pages import ready, told_lately
 from node.scans import Accepted
 
 _IMAGE = re.compile(rb"/s/([A-Za-z0-9_-]+)\.gif")
