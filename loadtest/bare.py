@@ -1,6 +1,7 @@
 """The least that answers HTTP in this language: asyncio (uvloop) and httptools, one fixed answer, no application.
 
-The yardstick of `make bench-resolve`: no Python server with a parser can be faster than this on the same core.
+The yardstick of `make bench-resolve` and `make bench-scan`: no Python server with a parser can be faster than this on
+the same core.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ class Bare(asyncio.Protocol):
     """Parses each request in full and writes the same bytes."""
 
     answer = b""
+    image: bytes | None = None  # to what asks for an image, where it is another one
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -30,7 +32,8 @@ class Bare(asyncio.Protocol):
         pass
 
     def on_message_complete(self) -> None:
-        self.transport.write(self.answer)  # type: ignore[attr-defined]
+        other = self.image is not None and self.url.startswith(b"/s/")
+        self.transport.write(self.image if other else self.answer)  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
         self.parser.feed_data(data)
@@ -44,8 +47,10 @@ async def _serve(port: int) -> None:
 
 
 def main() -> None:
-    """`python -m loadtest.bare PORT ANSWER-FILE`: the file holds the answer, head and body."""
+    """`python -m loadtest.bare PORT ANSWER-FILE [IMAGE-FILE]`: the files hold answers, head and body."""
     Bare.answer = Path(sys.argv[2]).read_bytes()
+    if len(sys.argv) > 3:
+        Bare.image = Path(sys.argv[3]).read_bytes()
     uvloop.run(_serve(int(sys.argv[1])))
 
 

@@ -12,151 +12,153 @@ import asyncio
 import itertools
 import json
 import os
-import random
-import re
 import statistics
 import sys
+import tempfile
 import time
 import timeit
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
 import psutil  # type: ignore[import-untyped]
+import uvloop
 
 from loadtest.bench import BATCH, CONNECTIONS, Subject, _prepare
-from loadtest.client import Load, _answer, drive, request
-from loadtest.servers import baseline, dev_node
+from loadtest.client import Load, drive, request
+from loadtest.scan_load import Phones, scan_load
+from loadtest.servers import _listens, _until, baseline, dev_node, started
 from loadtest.storm import counted, faults, send, storm
 from loadtest.workload import Goods, hot_and_cold
+from loadtest.wrk import ticks
 from node import scan_tokens, scans
+from node.embedded_process import free_port
 from node.scan_memory import ScanMemory
 from node.scan_tokens import DeviceToken
 from node.sealing import Sealer
 from node.tally import Tally
 
-_IMAGE = re.compile(rb'"(/[^"]*?s/[A-Za-z0-9_-]+\.gif)"')
-_PHONES = 50_000
 _WARM = 3  # a record is kept in Valkey from its second read on
 _TARGET_RATIO, _TARGET_MS = 8.0, 30.0
+_ITEMS = 20 * BATCH
+_SUBJECTS = ("node", "bare", "baseline")
 
 
-class Phones:
-    """Scans one after another: which handle, by which phone."""
+@dataclass
+class Place:
+    """What is measured: a node, the baseline and a bare responder on the same core, and whose time is looked at."""
 
-    def __init__(self, goods: Goods, sealer: Sealer, numbers: list[int]) -> None:
-        self.goods, self.sealer = goods, sealer
-        pick = random.Random(7)
-        now = time.time()
-        tokens = [scan_tokens.device_token(sealer, DeviceToken(int(now), pick.randbytes(12))) for _ in range(_PHONES)]
-        self._cookies = itertools.cycle([{"Cookie": f"scan_device={token}"} for token in tokens])
-        accept = {"Accept": "text/html"}
-        self._pages = itertools.cycle([(n, request("GET", "/" + goods.handle(n), headers=accept)) for n in numbers])
-        self.signed_here = 0
+    ready: dict[str, Any]
+    goods: Goods
+    sealer: Sealer
+    ports: dict[str, int]
+    pids: dict[str, list[int]]
 
-    def next(self) -> tuple[int, bytes, dict[str, str]]:
-        number, page = next(self._pages)
-        return number, page, next(self._cookies)
-
-    def warm(self, numbers: Iterable[int]) -> list[tuple[bytes, int]]:
-        """Requests for these pages, none of which is claimed."""
-        accept = {"Accept": "text/html"}
-        return [(request("GET", "/" + self.goods.handle(n), headers=accept), n) for n in numbers]
-
-    def image(self, number: int, body: bytes) -> str:
-        """The address that the page shows; where it shows none (before pages have it) one that is signed here."""
-        found = _IMAGE.search(body)
-        if found:
-            return found[1].decode()
-        self.signed_here += 1
-        return f"/s/{scan_tokens.claim_token(self.sealer, self.goods.handle(number), time.time())}.gif"
+    def spent(self) -> dict[str, float]:
+        """Seconds of processor time that each has used, ours as "generator"."""
+        tick = float(os.sysconf("SC_CLK_TCK"))
+        return {name: ticks(pids) / tick for name, pids in self.pids.items()} | {"generator": time.process_time()}
 
 
-def cpu_seconds(port: int) -> float:
-    """What the process that serves this port has used, user and system; without its children."""
-    for found in psutil.net_connections("tcp"):
-        if found.status == psutil.CONN_LISTEN and found.laddr.port == port and found.pid:
-            times = psutil.Process(found.pid).cpu_times()
-            return float(times.user + times.system)
-    raise RuntimeError(f"nobody listens on {port}")
+def _processes(ports: dict[str, int]) -> dict[str, list[int]]:
+    """Those that serve these ports, and those of PostgreSQL and Valkey, that we started."""
+    ours = psutil.Process().children(recursive=True)
+    names = {process.pid: process.name() for process in ours}
+    listening = {c.laddr.port: c.pid for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.pid}
+    return {
+        **{name: [listening[port]] for name, port in ports.items()},
+        "postgres": [pid for pid, name in names.items() if name.startswith("postgres")],
+        "valkey": [pid for pid, name in names.items() if name.startswith("valkey")],
+    }
 
 
-async def scan_load(port: int, phones: Phones, seconds: float, rate: float | None, connections: int) -> Load:
-    """Scans from all connections for so long; with a `rate`, that many a second by the clock."""
-    load, start = Load(), time.perf_counter()
-    turns: Iterator[float] = (
-        (start + n / rate for n in itertools.count()) if rate else (start for _ in itertools.count())
-    )
-
-    async def connection() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**22)
-        try:
-            while (due := next(turns)) < start + seconds and (now := time.perf_counter()) < start + seconds:
-                if due > now:
-                    await asyncio.sleep(due - now)
-                begin = due if rate else now
-                number, page, cookie = phones.next()
-                writer.write(page)
-                status, body = await _answer(reader)
-                writer.write(request("GET", phones.image(number, body), headers=cookie))
-                image, pixel = await _answer(reader)
-                load.latencies.append(time.perf_counter() - begin)
-                if status != 200 or image != 200 or not pixel.startswith(b"GIF89a"):
-                    load.wrong.append(f"{phones.goods.handle(number)}: page {status}, image {image}")
-        finally:
-            writer.close()
-
-    await asyncio.gather(*(connection() for _ in range(connections)))
-    load.seconds = time.perf_counter() - start
-    if load.wrong:
-        raise RuntimeError(f"{len(load.wrong)} wrong answers: {load.wrong[:3]}")
-    return load
+async def _raw(port: int, data: bytes) -> bytes:
+    """The whole answer to one request, as it would be without `Connection: close`."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    answer = await reader.read()
+    writer.close()
+    return answer.replace(b"connection: close\r\n", b"")
 
 
-async def rates(node: dict[str, Any], port: int, sealer: Sealer, rounds: int, seconds: float) -> dict[str, Any]:
-    """The highest rate of both, and the latency of scans at half of it."""
-    count = 20 * BATCH
-    key = {"Authorization": f"Bearer {node['api_key']}"}
-    own = int(node["url"].rpartition(":")[2])
-    ours, plain = Subject("node", own, Goods(node["prefix"]), key), Subject("baseline", port, Goods(node["prefix"]), {})
-    for subject in (ours, plain):
-        await _prepare(subject, count)
-    numbers, hot = hot_and_cold(count, 1), range(1000)
-    phones = Phones(ours.goods, sealer, numbers)
-    scanned: list[Load] = []
-    resolves: list[Load] = []
+@asynccontextmanager
+async def bare(node_port: int, phones: Phones, folder: Path, cores: set[int] | None) -> AsyncIterator[int]:
+    """The bare responder with a page of the node's own, and the image that it shows."""
+    page = await _raw(node_port, phones.warm([1])[0][0])
+    image = await _raw(node_port, request("GET", phones.image(1, page).decode()))
+    files = []
+    for name, answer in (("page", page), ("image", image)):
+        (folder / name).write_bytes(answer)
+        files.append(str(folder / name))
+    port, log = free_port(0), folder / "bare.log"
+    command = [sys.executable, "-m", "loadtest.bare", str(port), *files]
+    async with started(command, {}, log, cores) as process:
+        await _until(lambda: _listens(port), process, log)
+        yield port
+
+
+async def _turn(place: Place, who: str, load: Callable[[], Awaitable[Load]]) -> dict[str, float]:
+    """Rate of one turn, and microseconds of each process for one scan or resolution."""
+    before = place.spent()
+    done = await load()
+    number, after = len(done.latencies), place.spent()
+    return {"rate": done.rate} | {name: 1e6 * (after[name] - before[name]) / number for name in after}
+
+
+async def rates(place: Place, count: int, rounds: int, seconds: float) -> dict[str, Any]:
+    """The highest rates in turn, the processor time of each, and the latency of scans at half the highest."""
+    numbers, hot, own, plain = hot_and_cold(count, 1), range(1000), place.ports["node"], place.ports["baseline"]
+    resolving = Subject("baseline", plain, Goods(place.goods.prefix), {})
+    phones = Phones(place.goods, place.sealer, numbers)
     # Both as they are after a minute of such scans: the hot thousand asked for three times, as in a season.
     for _ in range(_WARM):
         await drive(own, iter(phones.warm(hot)), 60.0, CONNECTIONS, lambda number, body: None)
-        await drive(port, iter([plain.resolve(n) for n in hot]), 60.0, CONNECTIONS, plain.check)
-    cpu = {"scan": 0.0, "resolve": 0.0}
-    for _ in range(rounds):
-        before = cpu_seconds(own)
-        scanned.append(await scan_load(own, phones, seconds, None, CONNECTIONS))
-        between, begun = cpu_seconds(own), cpu_seconds(port)
-        turn = (plain.resolve(n) for n in itertools.cycle(numbers))
-        resolves.append(await drive(port, turn, seconds, CONNECTIONS, plain.check))
-        cpu["scan"] += between - before
-        cpu["resolve"] += cpu_seconds(port) - begun
-    scan_us = 1e6 * cpu["scan"] / sum(len(load.latencies) for load in scanned)
-    resolve_us = 1e6 * cpu["resolve"] / sum(len(load.latencies) for load in resolves)
-    highest = statistics.median(load.rate for load in scanned)
-    base = statistics.median(load.rate for load in resolves)
-    half = await scan_load(own, phones, max(seconds, 5.0), highest / 2, CONNECTIONS * 4)
-    return {
-        "scans_per_second": highest,
-        "baseline_resolves_per_second": base,
-        "scan_cpu_us": scan_us,
-        "baseline_resolve_cpu_us": resolve_us,
-        "ratio_per_core": resolve_us / scan_us,
-        "ratio_of_rates": highest / base,
-        "half_rate": half.rate,
-        "half_p50_ms": half.percentile(0.5),
-        "half_p99_ms": half.percentile(0.99),
-        "images_signed_here": phones.signed_here,
+        await drive(plain, iter([resolving.resolve(n) for n in hot]), 60.0, CONNECTIONS, resolving.check)
+    asked = (resolving.resolve(n) for n in itertools.cycle(numbers))
+    loads: dict[str, Callable[[], Awaitable[Load]]] = {
+        "node": lambda: scan_load(own, phones, seconds, None, CONNECTIONS),
+        "bare": lambda: scan_load(place.ports["bare"], phones, seconds, None, CONNECTIONS),
+        "baseline": lambda: drive(plain, asked, seconds, CONNECTIONS, resolving.check),
     }
+    turns: dict[str, list[dict[str, float]]] = {who: [] for who in _SUBJECTS}
+    for _ in range(rounds):
+        for who in _SUBJECTS:
+            turns[who].append(await _turn(place, who, loads[who]))
+    # Every item has had its first scan, as after some minutes of such scans.
+    everything = Phones(place.goods, place.sealer, range(count))
+    await scan_load(own, everything, 60.0, None, CONNECTIONS, most=count)
+    turns["known"] = [await _turn(place, "known", loads["node"]) for _ in range(rounds)]
+    found = {
+        who: {name: statistics.median(turn[name] for turn in taken) for name in taken[0]}
+        for who, taken in turns.items()
+    }
+    half = await scan_load(own, phones, max(seconds, 5.0), found["node"]["rate"] / 2, CONNECTIONS * 4)
+    quarter = await scan_load(own, phones, max(seconds, 5.0), found["known"]["rate"] / 2, CONNECTIONS * 4)
+    return {**_figures(found), **_latencies(half, "half"), **_latencies(quarter, "half_known"),
+            "images_signed_here": phones.signed_here + everything.signed_here}  # fmt: skip
+
+
+def _figures(found: dict[str, dict[str, float]]) -> dict[str, Any]:
+    base = found["baseline"]
+    figures: dict[str, Any] = {}
+    for who, turn in found.items():
+        figures[f"{who}_per_second"] = turn["rate"]
+        server = "node" if who == "known" else who
+        figures[f"{who}_cpu_us"] = turn[server]
+        for name in ("postgres", "valkey", "generator"):
+            figures[f"{who}_{name}_us"] = turn[name]
+        if who != "baseline":
+            figures[f"{who}_ratio_per_core"] = base["baseline"] / turn[server]
+            figures[f"{who}_ratio_of_rates"] = turn["rate"] / base["rate"]
+    return figures
+
+
+def _latencies(load: Load, name: str) -> dict[str, float]:
+    return {f"{name}_rate": load.rate, f"{name}_p50_ms": load.percentile(0.5), f"{name}_p99_ms": load.percentile(0.99)}
 
 
 async def storms(node: dict[str, Any], sealer: Sealer, claims: int) -> dict[str, Any]:
@@ -212,9 +214,16 @@ async def bench(rounds: int, seconds: float, claims: int) -> dict[str, Any]:
     servers, client = ({0}, {1}) if (os.cpu_count() or 1) > 1 else (None, None)
     if client:
         os.sched_setaffinity(0, client)
-    async with dev_node({"POOL_SIZE": "8"}, servers) as node, baseline(node, servers) as port:
-        sealer = Sealer.from_file(Path(node["env"]["NODE_SECRET_FILE"]))
-        found = await rates(node, port, sealer, rounds, seconds)
+    async with dev_node({"POOL_SIZE": "8"}, servers) as node, baseline(node, servers) as plain:
+        sealer, goods = Sealer.from_file(Path(node["env"]["NODE_SECRET_FILE"])), Goods(node["prefix"])
+        ports = {"node": int(node["url"].rpartition(":")[2]), "baseline": plain}
+        key = {"Authorization": f"Bearer {node['api_key']}"}
+        for name, headers in (("node", key), ("baseline", {})):
+            await _prepare(Subject(name, ports[name], goods, headers), _ITEMS)
+        with tempfile.TemporaryDirectory(prefix="idnode-scan-") as scratch:
+            async with bare(ports["node"], Phones(goods, sealer, [1]), Path(scratch), servers) as ports["bare"]:
+                place = Place(node, goods, sealer, ports, _processes(ports))
+                found = await rates(place, _ITEMS, rounds, seconds)
         return {**costs(sealer), **found, **await storms(node, sealer, claims)}
 
 
@@ -224,11 +233,11 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each turn (4)")
     parser.add_argument("--claims", type=int, default=100_000, help="of the storm (100,000)")
     arguments = parser.parse_args()
-    found = asyncio.run(bench(arguments.rounds, arguments.seconds, arguments.claims))
+    found = uvloop.run(bench(arguments.rounds, arguments.seconds, arguments.claims))
     for name, value in found.items():
         print(f"{name:30} {value:,.2f}" if isinstance(value, float) else f"{name:30} {value:,}")
     for what, reached in (
-        (f"ratio of {_TARGET_RATIO:g} per core", found["ratio_per_core"] >= _TARGET_RATIO),
+        (f"ratio of {_TARGET_RATIO:g} per core", found["node_ratio_per_core"] >= _TARGET_RATIO),
         (f"p99 under {_TARGET_MS:g} ms at half the rate", found["half_p99_ms"] < _TARGET_MS),
     ):
         print(f"{what}: {'reached' if reached else 'NOT REACHED'}")

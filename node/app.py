@@ -89,6 +89,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
             yield
         finally:
             await door.copies.close()
+            await door.page_copies.close()
             await counting.close()
             await close_node(node)
             metrics.tell()

@@ -1,10 +1,11 @@
 """Look-aside cache in Valkey: finished public answers only, PostgreSQL is the truth.
 
 Keys carry the fence's epoch: `<epoch>:r:<handle>` an entry, `<epoch>:l:<handle>` the lease of who may fill it,
-`<epoch>:g:<prefix>` the generation of the prefix's negative entries. A fill needs a token that a miss was given and
-that a change takes away (leases, Nishtala et al., NSDI 2013): a reader that was overtaken by a change cannot put
-back what it read before. Valkey may be away, slow or another one than before: reads then miss, and what has to be
-forgotten is reported as not done, so that the caller shuts the epoch.
+`<epoch>:g:<prefix>` the generation of the prefix's negative entries, `<epoch>:g:c:<prefix>` that of changes under it,
+`<epoch>:g:e:<number>` that of a registrant's events. A fill needs a token that a miss was given and that a change takes
+away (leases, Nishtala et al., NSDI 2013): a reader that was overtaken by a change cannot put back what it read before.
+Valkey may be away, slow or another one than before: reads then miss, and what has to be forgotten is reported as not
+done, so that the caller shuts the epoch.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from redis.exceptions import RedisError
 
 from node import metrics
 from node.config import Settings
+from node.fence import changes_name
 
 _LEASE_MS = 3_000  # a fill that takes longer is dropped
 _ANNOUNCE_MS = 30_000  # longer than any transaction may take (statement_timeout); lapses if the writer died
@@ -168,17 +170,23 @@ class Cache:
         keys = [key for h in handles for key in (f"{epoch}:r:{h}", f"{epoch}:l:{h}")]
         await self._reading(self._mark(keys=keys, args=["W:" + secrets.token_hex(8), _ANNOUNCE_MS]))
 
-    async def forget(self, epoch: int, handles: Sequence[str], grown: Sequence[str] = ()) -> bool:
-        """Drop the entries of `handles` with their leases, and all negative ones of the prefixes `grown`.
+    async def forget(
+        self, epoch: int, handles: Sequence[str], grown: Sequence[str] = (), created: Sequence[str] = ()
+    ) -> bool:
+        """Drop the entries of `handles` and `created` with their leases, and all negative ones of the prefixes `grown`;
+        of `handles`, which existed, the generation of their prefixes' changes. What has no slash is no handle but an
+        enterprise's events (node/fence.py): their generation.
 
         False where Valkey did not answer: then nobody may trust this epoch.
         """
-        keys = [key for h in handles for key in (f"{epoch}:r:{h}", f"{epoch}:l:{h}")]
+        keys = [key for names in (handles, created) for name in names for key in _forgotten(epoch, name)]
+        generations = {*grown, *(changes_name(prefix) for prefix in {h.partition("/")[0] for h in handles if "/" in h})}
         try:
             for start in range(0, len(keys), _PACK):
                 await self._valkey.unlink(*keys[start : start + _PACK])
-            for prefix in grown:
-                await self._valkey.set(f"{epoch}:g:{prefix}", secrets.token_hex(6))
+            if generations:  # after the entries: who finds the old one may have found them
+                new = secrets.token_hex(6)
+                await self._valkey.mset({f"{epoch}:g:{name}": new for name in sorted(generations)})
         except _AWAY:
             self._failed()
             return False
@@ -203,6 +211,10 @@ class Cache:
             if cursor == 0:
                 break
         return found
+
+
+def _forgotten(epoch: int, name: str) -> tuple[str, ...]:
+    return (f"{epoch}:r:{name}", f"{epoch}:l:{name}") if "/" in name else (f"{epoch}:g:{name}",)
 
 
 def _run_id(info: Any) -> str:

@@ -20,6 +20,7 @@ from node import presence
 from node.epcis import EventDraft, is_standard, loaded, read_event
 from node.epcis_rules import refusal
 from node.errors import EventConflict, NodeError, NotFound, TooManyRows
+from node.fence import events_name
 from node.model import Identity, Prefix
 from node.outcomes import TURN
 from node.registration import owned_prefix
@@ -30,6 +31,7 @@ from node.store.events import Place
 from node.writing import Change, Claim, change
 
 MAX_EVENTS = 5000  # in one post
+_ACKNOWLEDGED = ("created", "unchanged", "withdrawn")
 MAX_MENTIONS = 20_000  # handles named by the events of one post: rows to write
 
 
@@ -88,6 +90,9 @@ async def record(
         await _refuse_absent(node, doing.conn, post)
         await _refuse_unknown_corrections(doing.conn, post)
         await _store(doing.conn, post)
+        # "unchanged" acknowledges too, maybe what another has committed and not yet acknowledged.
+        if any(done.outcome in _ACKNOWLEDGED for done in post.done.values()):
+            doing.handles.append(events_name(post.registrant))  # forgotten like a handle's entry, and as surely
         return [post.done[row] for row in range(len(rows))]
 
     return await change(node, work, claim=claim)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,7 @@ from node import sketch
 from node.model import Prefix
 from node.places import kilometres
 from node.runtime import Connection, Node
-from node.scan_memory import Claim, Item, Touched
+from node.scan_memory import Claim, Counts, Touched
 from node.scan_tokens import LOT, SHIPPED
 from node.store import prefixes
 from node.store import scans as store
@@ -49,8 +50,9 @@ class Addition:
         return [(round(c.at, 3), c.place.lat, c.place.lon) for c in self.claims if c.place and c.place.located]
 
 
-async def add(node: Node, conn: Connection, claims: Sequence[Claim]) -> list[Item]:
-    """Count those of the claims that count; the items that have had their first scan then. May be run again."""
+async def add(node: Node, conn: Connection, claims: Sequence[Claim]) -> Counts:
+    """Count those of the claims that count; of the items that have had their first scan how many they have then. May be
+    run again."""
     known = node.scan_memory.prefixes
     for text in {claim.item[0] for claim in claims} - known.keys():
         found = await prefixes.fetch(conn, text)
@@ -62,7 +64,7 @@ async def add(node: Node, conn: Connection, claims: Sequence[Claim]) -> list[Ite
     public = [(shard, claim) for shard, claim in fresh if id(claim) not in own]
     additions = _additions(known, await _met(conn, public), [(s, c) for s, c in fresh if id(c) in own])
     if not additions:
-        return []
+        return {}
     return await _store(node, conn, additions)
 
 
@@ -80,8 +82,8 @@ async def _unused(conn: Connection, placed: Sequence[_Placed]) -> list[_Placed]:
         once.setdefault(claim.nonce_mark, (shard, claim))
     if not once:
         return []
-    new = await store.use(conn, [s for s, _ in once.values()], list(once), [c.at for _, c in once.values()])
-    return [found for nonce, found in once.items() if nonce in new]
+    used = await store.use(conn, [s for s, _ in once.values()], list(once), [c.at for _, c in once.values()])
+    return [found for nonce, found in once.items() if nonce not in used] if used else list(once.values())
 
 
 async def _own(conn: Connection, claims: Iterable[Claim]) -> set[int]:
@@ -110,8 +112,8 @@ async def _met(conn: Connection, fresh: Sequence[_Placed]) -> list[_Placed]:
             again.setdefault(claim.device_mark, (shard, claim))
     if again:
         times = [c.at for _, c in again.values()]
-        new = await store.meet(conn, [s for s, _ in again.values()], list(again), times, WINDOW_SECONDS)
-        counted += [found for mark, found in again.items() if mark in new]
+        met = await store.meet(conn, [s for s, _ in again.values()], list(again), times, WINDOW_SECONDS)
+        counted += [found for mark, found in again.items() if mark not in met]
     return counted
 
 
@@ -135,8 +137,8 @@ def _additions(
     return found
 
 
-async def _store(node: Node, conn: Connection, additions: dict[tuple[int, int, str], Addition]) -> list[Item]:
-    rows = [_row(addition) for addition in additions.values()]
+async def _store(node: Node, conn: Connection, additions: dict[tuple[int, int, str], Addition]) -> Counts:
+    rows, started = [_row(addition) for addition in additions.values()], time.monotonic()
     stored = await store.add(conn, [list(column) for column in zip(*rows, strict=True)])
     changed = []
     for record in stored:
@@ -149,9 +151,11 @@ async def _store(node: Node, conn: Connection, additions: dict[tuple[int, int, s
             changed.append((*key, devices, travels, *(spot or (None, 0.0, 0.0))))
     if changed:
         await store.set_evidence(conn, [list(column) for column in zip(*changed, strict=True)])
-    return [
-        (additions[r["shard"], r["prefix_id"], r["suffix"]].prefix.prefix, r["suffix"]) for r in stored if r["count"]
-    ]
+    return {
+        (additions[r["shard"], r["prefix_id"], r["suffix"]].prefix.prefix, r["suffix"]): (r["count"], started)
+        for r in stored
+        if r["count"]
+    }
 
 
 def _row(addition: Addition) -> tuple[Any, ...]:

@@ -31,6 +31,18 @@ def keys_name(prefix: str) -> str:
     return "k:" + prefix
 
 
+def events_name(registrant_id: int) -> str:
+    """The generation of an enterprise's events in Valkey: what the pages of its items show of their way. One for all
+    of them: an event of a package shows on all that was in it, under whichever of its prefixes. No dependent of the
+    fence: a change of those waits half a second, and posts of one enterprise would queue for its row."""
+    return f"e:{registrant_id}"
+
+
+def changes_name(prefix: str) -> str:
+    """The generation of the changes of a prefix's handles in Valkey: while it stands so does what was kept under it."""
+    return "c:" + prefix
+
+
 @dataclass(slots=True, frozen=True)
 class Poll:
     """One reading of the fence: `position` is where the next one begins to look for moved dependents."""

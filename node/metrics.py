@@ -91,9 +91,23 @@ class Requests:
                     bucket.inc(those)
 
 
+class Claims:
+    """The same for `scan_claims_total`, by what became of the claim."""
+
+    def __init__(self) -> None:
+        self.counts = dict.fromkeys(("refused", "gathered", "dropped", "committed"), 0)
+
+    def tell(self) -> None:
+        for outcome, number in self.counts.items():
+            if number:
+                scan_claims_total.labels(outcome).inc(number)
+                self.counts[outcome] = 0
+
+
 resolved = Resolved()
 requests = Requests()
 shed = Shed()
+claims = Claims()
 
 
 def tell() -> None:
@@ -101,3 +115,4 @@ def tell() -> None:
     resolved.tell()
     requests.tell()
     shed.tell()
+    claims.tell()

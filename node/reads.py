@@ -16,6 +16,7 @@ from functools import partial
 
 from node.bodies import Bodies
 from node.cache import Fill
+from node.generations import Generations
 from node.joining import Ask, Found, Joiner, Waiter
 from node.kept import Form, Kept, View, is_good, opened, packed, packed_absent
 from node.lookups import KnownLots, dependents_of, find_each, may_be_kept
@@ -67,6 +68,7 @@ class Reads:
         self._lots, self._bodies = KnownLots(node.fence), Bodies()
         self._missed, self._absent = Doorkeeper(20), Doorkeeper(13)
         self._second, self._negatives = 0, 0
+        self.generations = Generations(node)
 
     def ask(self, prefix: Prefix, suffix: str, counter: int) -> asyncio.Future[Found]:
         """What is known of a handle; `counter` of a minted serial, else -1. The caller's fence is fresh.
@@ -130,11 +132,13 @@ class Reads:
     async def _from_cache(self, asks: list[Ask], _: None) -> None:
         fence = self._node.fence
         prefixes = list(dict.fromkeys(ask.prefix.prefix for ask in asks))
-        answer = await self._node.cache.get(fence.epoch, [ask.handle for ask in asks], prefixes)
+        names = self.generations.names(prefixes)
+        answer = await self._node.cache.get(fence.epoch, [ask.handle for ask in asks], prefixes + names)
         if answer is None:
             self._stored.take(asks)
             return
-        entries, generations = answer[0], dict(zip(prefixes, answer[1], strict=True))
+        entries, generations = answer[0], dict(zip(prefixes, answer[1], strict=False))
+        self.generations.learn(names, answer[1][len(prefixes) :])
         missed = []
         for ask, entry in zip(asks, entries, strict=True):
             kept = opened(entry) if entry is not None else None
@@ -146,6 +150,7 @@ class Reads:
                 ask.answer(Found(ask.started, _kept_view(ask.handle, ask.prefix, kept, entry)))
         if missed:
             self._admitting.take(missed)
+        await self.generations.make(names)  # what was answered above is older
 
     async def _from_store(self, asks: list[Ask], conn: ReadConnection) -> None:
         """Read, and not kept."""

@@ -61,8 +61,9 @@ class Resolved:
     compiled: Compiled | None
     level: str = "public"
     interval: Interval | None = None  # that holds a minted serial
-    lot_parts: Parts | None = None  # the lot's content, where it is parsed already
-    _own: Parts | None = field(default=None, repr=False)
+    # Contents, where they are parsed already: the same row is the same record, whether or not anybody looked at it.
+    lot_parts: Parts | None = field(default=None, repr=False, compare=False)
+    _own: Parts | None = field(default=None, repr=False, compare=False)
 
     @property
     def status(self) -> str:

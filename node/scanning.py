@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from typing import Any
 
 from node.epcis_words import BIZ_STEPS
@@ -45,7 +46,7 @@ class Scans:
     @property
     def first(self) -> str:
         """Local time of the first to the minute, "" where it is not known."""
-        return local(_moment(self.first_at)) if self.first_at is not None else ""
+        return _minute(int(self.first_at // 60)) if self.first_at is not None else ""
 
 
 NOT_COUNTED = Scans()
@@ -207,6 +208,11 @@ def _moment(seconds: float) -> datetime:
 def local(when: datetime) -> str:
     """Local time to the minute, as people here read it."""
     return when.astimezone(_LOCAL).strftime("%Y-%m-%d %H:%M")
+
+
+@lru_cache(4096)
+def _minute(number: int) -> str:
+    return local(_moment(60.0 * number))
 
 
 async def samples(node: Node) -> list[dict[str, str]]:

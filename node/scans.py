@@ -21,8 +21,8 @@ from node.errors import NodeError, Unavailable
 from node.model import Prefix
 from node.places import Place
 from node.runtime import Connection, Node, in_transaction, reading
-from node.scan_memory import MAX_LATER, PART, Claim, Key, Scans
-from node.scan_tokens import CLAIM_SECONDS, SHIPPED, Expired, Refused
+from node.scan_memory import MAX_LATER, PART, Asker, Claim, Item, Key, Scans
+from node.scan_tokens import CLAIM_SECONDS, SHIPPED, ClaimToken, DeviceToken, Refused
 from node.settling import Ledger
 from node.store import page_reads
 from node.store import scans as store
@@ -33,9 +33,7 @@ _MARK_SECONDS = CLAIM_SECONDS + 60
 # it each read carried one page at 200 scans a second.
 _APART = 0.005
 _MAX_MERGED = 20_000  # claims in the last of many settlements that wait while PostgreSQL is away: a second's worth
-_refused, _gathered, _dropped, _committed = (
-    metrics.scan_claims_total.labels(outcome) for outcome in ("refused", "gathered", "dropped", "committed")
-)
+_became = metrics.claims.counts
 _log = logging.getLogger(__name__)
 
 
@@ -66,26 +64,38 @@ def accept(
     """
     try:
         claim = scan_tokens.read_claim(node.sealer, token, now)
-        device = scan_tokens.read_device(node.sealer, cookie, now) if cookie else Expired()
-        prefix, suffix = handle_codec.parse(claim.handle)
+        item = handle_codec.parse(claim.handle)
     except (Refused, handle_codec.InvalidHandle):
-        _refused.inc()
+        refuse()
         return None
-    fresh = scan_tokens.fresh_device(node.sealer, claim, now)
-    met = fresh if isinstance(device, Expired) else device
-    nonce_mark = scan_tokens.mark(node.sealer, fresh.device, claim.handle)
-    found = Claim(
-        item=(prefix, suffix),
-        lot=claim.lot,
-        state=claim.state,
-        nonce_mark=nonce_mark,
-        device_mark=nonce_mark if met is fresh else scan_tokens.mark(node.sealer, met.device, claim.handle),
-        at=now,
-        place=place,
-        registrant=registrant or met.registrant,
-        scanner=0 if registrant else met.scanner,
-    )
-    set_cookie = scan_tokens.device_token(node.sealer, fresh) if met is fresh else ""
+    return accept_read(node, claim, item, cookie, now, place, registrant)
+
+
+def refuse() -> None:
+    """Count a claim that is refused: nothing else becomes of it."""
+    _became["refused"] += 1
+
+
+def accept_read(
+    node: Node, claim: ClaimToken, item: Item, cookie: str, now: float, place: Place | None = None, registrant: int = 0
+) -> Accepted | None:
+    """The same of a claim that was read and is not over; `item` is its handle, parsed."""
+    sealer = node.sealer
+    try:
+        device = scan_tokens.read_device(sealer, cookie, now) if cookie else None
+    except Refused:
+        refuse()
+        return None
+    number = scan_tokens.fresh_number(sealer, claim.nonce)
+    nonce_mark = device_mark = scan_tokens.mark(sealer, number, claim.handle)
+    set_cookie, scanner = "", 0
+    if isinstance(device, DeviceToken):
+        device_mark = scan_tokens.mark(sealer, device.device, claim.handle)
+        if registrant == 0:
+            registrant, scanner = device.registrant, device.scanner
+    else:
+        set_cookie = scan_tokens.device_token(sealer, DeviceToken(int(now), number))
+    found = Claim(item, claim.lot, claim.state, nonce_mark, device_mark, now, place, registrant, scanner)
     return Accepted(set_cookie, _take(node, found))
 
 
@@ -95,13 +105,13 @@ def _take(node: Node, claim: Claim) -> asyncio.Future[None] | None:
         # PostgreSQL is away for long: better a scan that is not counted than a worker without memory.
         if len(memory.later) < MAX_LATER:
             memory.later.append(claim)
-            _gathered.inc()
+            _became["gathered"] += 1
         else:
-            _dropped.inc()
+            _became["dropped"] += 1
         return None
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     memory.first.append((claim, future))
-    _committed.inc()
+    _became["committed"] += 1
     if not memory.committing:
         memory.committing = True
         _start(node, _commit(node))
@@ -143,6 +153,7 @@ async def _commit(node: Node) -> None:
             else:
                 for item in known:
                     memory.know(item)
+                memory.tell(known)
                 for _, future in group:
                     if not future.done():
                         future.set_result(None)
@@ -157,15 +168,16 @@ def ledger(node: Node) -> Ledger[list[Claim]]:
         # After an outage of ten minutes another worker may have let go of the marks that these were counted under:
         # better a scan that is lost than one that is counted twice.
         since = time.time() - CLAIM_SECONDS
-        await add(node, conn, [claim for claim in claims if claim.at > since])
+        live = [claim for claim in claims if claim.at > since]
+        node.scan_memory.settled = await add(node, conn, live)
 
     def merge(kept: list[Claim], more: list[Claim]) -> None:
         kept.extend(more[: max(0, _MAX_MERGED - len(kept))])
 
-    return Ledger("scan", node.scan_memory.take, apply, merge)
+    return Ledger("scan", node.scan_memory.take, apply, merge, node.scan_memory.settlement_committed)
 
 
-async def scans_of(node: Node, prefix: Prefix, suffix: str, lot: str = "") -> Scans | None:
+async def scans_of(node: Node, prefix: Prefix, suffix: str, lot: str | None = None) -> Scans | None:
     """What a page says of an item's scans; None while PostgreSQL is away. Settled scans only: up to a second old, but
     never without the first, which is committed at once. `lot` as in `ask`.
 
@@ -180,18 +192,28 @@ async def scans_of(node: Node, prefix: Prefix, suffix: str, lot: str = "") -> Sc
     return found
 
 
-def ask(node: Node, prefix: Prefix, suffix: str, lot: str = "") -> asyncio.Future[Scans]:
-    """The same, begun and not waited for; `lot` is the suffix of the item's lot. Unavailable in the future while
-    PostgreSQL is away."""
-    memory = node.scan_memory
+def key_of(prefix: Prefix, suffix: str, lot: str | None = None) -> Key:
+    """What `counts` and `ask` ask for; with the suffix of its lot ("" for none) also whether anything happened."""
     shard = handle_codec.shard_of(suffix, prefix.home, prefix.spread)
-    lot_shard = handle_codec.shard_of(lot, prefix.home, prefix.spread) if lot else 0
+    if lot is None:
+        return shard, prefix.id, suffix, page_reads.NOT_ASKED, ""
+    return shard, prefix.id, suffix, handle_codec.shard_of(lot, prefix.home, prefix.spread) if lot else 0, lot
+
+
+def ask(node: Node, prefix: Prefix, suffix: str, lot: str | None = None) -> asyncio.Future[Scans]:
+    """The same, begun and not waited for. Unavailable in the future while PostgreSQL is away."""
     future: asyncio.Future[Scans] = asyncio.get_running_loop().create_future()
-    memory.reads.setdefault((shard, prefix.id, suffix, lot_shard, lot), []).append(future)
+    tell(node, prefix, suffix, future, lot)
+    return future
+
+
+def tell(node: Node, prefix: Prefix, suffix: str, asker: Asker, lot: str | None = None) -> None:
+    """The same for one who is told."""
+    memory = node.scan_memory
+    memory.reads.setdefault(key_of(prefix, suffix, lot), []).append(asker)
     if not memory.reading:
         memory.reading = True
         _start(node, _read(node))
-    return future
 
 
 async def _read(node: Node) -> None:
@@ -201,49 +223,28 @@ async def _read(node: Node) -> None:
             memory.read_at = await _apart(memory.read_at)
             asked, memory.reads = memory.reads, {}
             try:
-                found = await _fetch(node, list(asked))
+                found = await counts(node, list(asked))
             except Exception as error:
                 refusal = error if isinstance(error, Unavailable) else Unavailable.of(what="scans", retry_after=2)
                 if refusal is not error:
                     _log.exception("scans could not be read")
-                _answer(asked, {}, refusal)
+                for future in (future for futures in asked.values() for future in futures):
+                    if not future.done():  # its request may have been cancelled
+                        future.set_exception(refusal)
             else:
-                _answer(asked, found, None)
+                for futures, told in zip(asked.values(), found, strict=True):
+                    for future in futures:
+                        if not future.done():
+                            future.set_result(told)
     finally:
         memory.reading = False
 
 
-def _answer(
-    asked: dict[Key, list[asyncio.Future[Scans]]],
-    found: dict[Key, Scans],
-    error: Exception | None,
-) -> None:
-    for key, futures in asked.items():
-        for future in futures:
-            if future.done():  # its request was cancelled
-                continue
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(found.get(key, Scans()))
-
-
-async def _fetch(node: Node, keys: Sequence[Key]) -> dict[Key, Scans]:
-    items = list(dict.fromkeys(key[:3] for key in keys))
-    lots = list(dict.fromkeys((shard, key[1], lot) for key in keys for shard, lot in [key[3:]] if lot))
+async def counts(node: Node, keys: Sequence[Key]) -> list[Scans]:
+    """What is known of these now, in order, in one statement."""
     async with reading(node) as conn:
-        rows = await store.of_items(conn, *zip(*items, strict=True))
-        handles = [*items, *lots]
-        happened = await page_reads.happened(conn, *zip(*handles, strict=True))
-    traced = {handles[n] for n in happened}
-    counts = {(r["shard"], r["prefix_id"], r["suffix"]): (r["count"], r["first_at"], r["first_place"]) for r in rows}
-    found = {}
-    for key in keys:
-        shard, prefix_id, suffix, lot_shard, lot = key
-        item = (shard, prefix_id, suffix)
-        count, first_at, place = counts.get(item, (0, None, ""))
-        found[key] = Scans(count, first_at, place, item in traced or (lot_shard, prefix_id, lot) in traced)
-    return found
+        rows = await page_reads.seen(conn, *zip(*keys, strict=True))
+    return [Scans(r["count"] or 0, r["first_at"], r["first_place"] or "", r["traced"]) for r in rows]
 
 
 async def tidy(node: Node, now: float | None = None) -> None:

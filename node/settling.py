@@ -34,6 +34,7 @@ class Ledger(Generic[_T]):
     take: Callable[[], Sequence[_T]]  # all that was counted, in parts that a transaction each can take
     apply: Callable[[Connection, _T], Awaitable[object]]
     merge: Callable[[_T, _T], None]  # the second into the first
+    applied: Callable[[], None] = lambda: None  # told after each commit
     worker: uuid.UUID = field(default_factory=uuid.uuid4)  # of this life of the process: never used again
     number: int = 0
     waiting: deque[tuple[int, float, _T]] = field(default_factory=deque)
@@ -66,7 +67,10 @@ async def settle(node: Node, ledger: Ledger[_T], now: float | None = None) -> in
             return True
 
         try:
-            applied += await in_transaction(node, work)
+            done = await in_transaction(node, work)
+            applied += done
+            if done:
+                ledger.applied()
         except Unavailable:
             raise
         except Exception:

@@ -132,7 +132,7 @@ async def _settle(node: Node, doing: Change, held: Held, committed: float) -> No
     settings, until = node.settings, committed
     doing.settle_created()
     if held.enabled and (doing.handles or doing.created or doing.grown):
-        done = await node.cache.forget(held.epoch, [*doing.handles, *doing.created], doing.grown)
+        done = await node.cache.forget(held.epoch, doing.handles, doing.grown, doing.created)
         if not done and "fence" not in settings.switched_off:
             await polling.shut(node, held.epoch)
         elif doing.handles and "wait" not in settings.switched_off:

@@ -7,6 +7,7 @@ proved hosts, compared and not guessed from a clock. So a kept page is never old
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,15 +15,19 @@ from markupsafe import Markup
 from starlette.responses import Response
 
 from node.fence import Fence
-from node.http.answers import Answer, Headers
+from node.http.answers import Headers
 from node.http.negotiation import Reader
 from node.kept import View
 from node.model import Event
 from node.records import Resolved
+from node.scan_memory import Item
+from node.scan_tokens import Claims
+from node.scanning import Scans
 from node.shown_links import LinkOk
 
 # In the place of each hole while a page is rendered. Random, so that nothing registered can hold one.
 HOLES = {name: Markup("<!--{}-->").format(secrets.token_hex(16)) for name in ("scans", "claim")}
+_NOSNIFF = b"\r\nx-content-type-options: nosniff\r\n"
 _KEPT = 16_000  # pages of a worker, and bytes of them: 3 to 15 KB each; what they are made of is about as much again
 _BYTES = 48 * 2**20
 
@@ -50,12 +55,6 @@ class Frame:
     def size(self) -> int:
         return sum(len(piece) for piece in self.pieces)
 
-    def answer(self, scans: str, claim: str) -> Answer:
-        """The same for the short way."""
-        before, between, after = self.pieces
-        body = b"".join((before, scans.encode(), between, claim.encode(), after))
-        return Answer(200, self.lines, body)
-
     def filled(self, scans: str, claim: str) -> Response:
         """The whole page; both are markup."""
         before, between, after = self.pieces
@@ -64,18 +63,44 @@ class Frame:
 
 @dataclass(slots=True, frozen=True)
 class Proof:
-    """By what a page is known to be of today's record without reading that from PostgreSQL: the entity tag and version
-    of its public view, and the stamps that its dependents had (node/kept.py has the rule)."""
+    """By what a page is known to be of today's record and trace without reading these from PostgreSQL: the entity tag
+    and version of its public view, the stamps that its dependents had (node/kept.py has the rule), and what was the
+    generation of its enterprise's events before the trace was read, b"" for unknown. `until` (monotonic s): a stamp is
+    remembered no longer."""
 
     etag: str
     version: int
     stamps: tuple[tuple[str, int], ...]
+    until: float
+    events: bytes
 
     def holds(self, view: View, fence: Fence) -> bool:
         """Whether `view`, as Valkey keeps it now, is of that record."""
-        return (view.etag, view.version) == (self.etag, self.version) and all(
-            fence.stamp(name) <= stamp for name, stamp in self.stamps
-        )
+        return (view.etag, view.version) == (self.etag, self.version) and self.stands(fence)
+
+    def stands(self, fence: Fence) -> bool:
+        """The same where the view is known to be the one it was."""
+        if self.until <= time.monotonic():
+            return False
+        moved = fence.moved
+        return all((found := moved.get(name)) is None or found[0] <= stamp for name, stamp in self.stamps)
+
+
+@dataclass(slots=True)
+class Showing:
+    """What each showing of a kept page needs besides its frame: `lines` of the head up to the request's id, `said` of
+    these scans, the claim's image around its token, and what a claim says of the item. `head` are the lines up to the
+    length, `rest` the length of all but `said`."""
+
+    claims: Claims
+    item: Item
+    state: str
+    image: tuple[bytes, bytes]
+    head: bytes
+    rest: int
+    scans: Scans | None = None
+    said: bytes = b""
+    lines: bytes = b""
 
 
 @dataclass(slots=True)
@@ -85,6 +110,18 @@ class Kept:
     links: tuple[tuple[str, bool], ...]  # what was asked about hosts, and the answers
     frame: Frame
     proof: Proof | None = None
+    scans: Scans | None = None  # before the last showing, and when (monotonic s) they were asked for
+    counted: float = float("-inf")
+    showing: Showing | None = None
+
+    def page(self, head: bytes, number: bytes, closing: bytes, token: bytes) -> bytes:
+        """The page as it goes on the wire: `head` its status line and date, `number` its request's id, `closing` lines
+        for the end of the head."""
+        showing, (before, between, after) = self.showing, self.frame.pieces
+        assert showing is not None
+        image, end = showing.image
+        body = (before, showing.said, between, image, token, end, after)
+        return b"".join((head, showing.lines, number, _NOSNIFF, closing, b"\r\n", *body))
 
 
 class Asked:
@@ -112,11 +149,13 @@ class Frames:
             self._kept[key] = kept  # the last to go
         return kept
 
-    def prove(self, key: Key, resolved: Resolved, proof: Proof) -> None:
-        """Note by what the page of just this is known."""
+    def prove(self, key: Key, resolved: Resolved, proof: Proof) -> Kept | None:
+        """Note by what the page of just this is known, and give it; None where it is not kept."""
         kept = self._kept.get(key)
-        if kept is not None and (kept.resolved is resolved or kept.resolved == resolved):
-            kept.proof = proof
+        if kept is None or (kept.resolved is not resolved and kept.resolved != resolved):
+            return None
+        kept.proof = proof
+        return kept
 
     def get(self, key: Key, resolved: Resolved, events: Sequence[Event] | None, link_ok: LinkOk) -> Frame | None:
         kept = self.known(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -13,7 +14,7 @@ from node.application_forms import COUNTIES
 from node.http import qr as qr_codes
 from node.http.answers import Answer
 from node.http.assets import Assets
-from node.http.frames import HOLES, Asked, Frame, Frames, Kept, key_of
+from node.http.frames import HOLES, Asked, Frame, Frames, Kept, Showing, key_of
 from node.http.negotiation import CHINESE, Reader
 from node.http.templating import render
 from node.http.words import COUNTIES_EN
@@ -28,6 +29,8 @@ _POLICY = (
     "default-src 'none'; img-src 'self'{images}; style-src 'self'; form-action {forms}; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
+
+_MANY, _FIRST = str(10**15 + 37), "0000-00-00 00:00"  # no number of scans, no time, and in the name of no city
 
 
 class Look:
@@ -118,10 +121,19 @@ def frame_key(node: Node, handle: str, reader: Reader) -> tuple[str, ...]:
     return key_of(node.settings.public_url, node.settings.node_name, handle, reader)
 
 
-def fill(kept: Kept, reader: Reader, scans: Scans, claim: str) -> Answer:
-    """A page that is kept, with what this scan has of its own."""
-    is_lot = kept.resolved.row.kind == Kind.LOT
-    return kept.frame.answer(_scans(is_lot, reader.lang, scans), _claim(claim))
+def make_ready(kept: Kept, showing: Showing, reader: Reader) -> None:
+    """Have the page say the scans that are known of it now."""
+    if showing.scans is not kept.scans or not showing.lines:
+        showing.scans = kept.scans
+        showing.said = _scans(kept.resolved.row.kind == Kind.LOT, reader.lang, kept.scans or NOT_COUNTED).encode()
+        showing.lines = b"%b%d\r\nx-request-id: " % (showing.head, showing.rest + len(showing.said))
+
+
+@lru_cache(1)
+def around_claim(base: str) -> tuple[bytes, bytes]:
+    """The image's markup before and behind its token; `base` is the path of PUBLIC_URL."""
+    before, _, after = _claim(f"{base}/s/\0.gif").partition("\0")
+    return before.encode(), after.encode()
 
 
 def _rendered(node: Node, shown: ScanPage, reader: Reader) -> Response:
@@ -135,10 +147,26 @@ def _rendered(node: Node, shown: ScanPage, reader: Reader) -> Response:
     return page(node, "scan", values, reader=reader, images=images)
 
 
-@lru_cache(4096)  # Jinja takes 40 us, and an item is seen often with the same count
 def _scans(is_lot: bool, lang: str, scans: Scans) -> str:
     if scans.before is None:
         return ""
+    text = _said(is_lot, lang, min(scans.before, 2), scans.first_at is not None, scans.place)
+    return text.replace(_MANY, str(scans.before)).replace(_FIRST, scans.first)
+
+
+@dataclass(slots=True, frozen=True)
+class _Said:
+    """Stands for the scans of any item."""
+
+    before: int
+    first: str
+    place: str
+
+
+@lru_cache(1024)  # Jinja takes 40 us, and each item has its own number and time
+def _said(is_lot: bool, lang: str, before: int, timed: bool, place: str) -> str:
+    """What is said of none, one or more scans (2), with the number and the first one's time to be put in."""
+    scans = _Said(int(_MANY) if before > 1 else before, _FIRST if timed else "", place)
     return render("scans", lang == "zh", {"scans": scans, "is_lot": is_lot})
 
 

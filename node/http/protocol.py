@@ -30,10 +30,10 @@ _NOT_PLAIN = frozenset(
 # A path and no more (RFC 3986 pchar), of the API too.
 _PATH = re.compile(rb"/[!$%&'()*+,\-./0-9:;=@A-Z_a-z~]*")
 _OK = STATUS_LINE[200]
-_RESTS = 4096  # of parsed heads what came after the target; of 2 KiB at the most: 8 MiB
-_VERSION = b" HTTP/1.1\r\n"
-_CLOSE = b"connection: close\r\n"
-_LONGEST_HEAD = 2048
+RESTS = 4096  # of parsed heads what came after the target; of 2 KiB at the most: 8 MiB
+VERSION = b" HTTP/1.1\r\n"
+CLOSE = b"connection: close\r\n"
+LONGEST_HEAD = 2048
 
 
 class Direct:
@@ -87,13 +87,21 @@ class Protocol(Shedding):
         )
         if clean:
             # One whole head that differs from a plain request's only in its target?
-            end = data.find(_VERSION, 4, _LONGEST_HEAD)
-            if end > 0 and data[end:] in Protocol.rests and data[:4] == b"GET " and self._known(data[4:end]):
-                return
+            end = data.find(VERSION, 4, LONGEST_HEAD)
+            if end > 0 and data[:4] == b"GET ":
+                if data[end:] in Protocol.rests:
+                    if self._known(data[4:end]):
+                        return
+                elif self._known_else(data, end):
+                    return
         self._target = b""
         super().data_received(data)
-        if clean and self._target and self._messages == 1 and not self._in_message and not self._refused:
+        if clean and self._messages == 1 and not self._in_message and not self._refused:
             self._remember(data)
+
+    def _known_else(self, data: bytes, end: int) -> bool:
+        """Answer another kind of request that is known by what follows its target, from `end` on."""
+        return False
 
     def _known(self, target: bytes) -> bool:
         """Answer a plain request, or begin to; False for the ordinary way."""
@@ -121,14 +129,14 @@ class Protocol(Shedding):
     def _remember(self, data: bytes) -> None:
         """These bytes were one whole head and nothing else. Not a browser's that asks the API: under any other path
         its headers ask for a page."""
-        end = data.find(_VERSION)
-        if self._wants_page or self._proxies is not None:
+        end = data.find(VERSION)
+        if not self._target or self._wants_page or self._proxies is not None:
             return
-        if len(data) > _LONGEST_HEAD or data.find(b"\r\n\r\n") != len(data) - 4:
+        if len(data) > LONGEST_HEAD or data.find(b"\r\n\r\n") != len(data) - 4:
             return
         if data[4:end] != self._target:
             return
-        if len(Protocol.rests) >= _RESTS:
+        if len(Protocol.rests) >= RESTS:
             Protocol.rests.clear()
         Protocol.rests.add(data[end:])
 
@@ -172,9 +180,9 @@ class Protocol(Shedding):
         if cycle.disconnected or self.transport.is_closing():
             return
         if isinstance(answer, Answer):
-            self.send(answer, b"" if cycle.keep_alive else _CLOSE)
+            self.send(answer, b"" if cycle.keep_alive else CLOSE)
         else:
-            closing = b"" if cycle.keep_alive else _CLOSE
+            closing = b"" if cycle.keep_alive else CLOSE
             self.transport.write(b"".join((STATUS_LINE[answer[0]], self.date_lines(), closing, *answer[1:])))
         self.answered(cycle)
 
@@ -189,7 +197,7 @@ class Protocol(Shedding):
             size += len(name) + len(value)
             if name == b"accept":
                 accept = value
-        if size > MAX_HEADERS or len(self.url) > _LONGEST_HEAD or _PATH.fullmatch(self.url) is None:
+        if size > MAX_HEADERS or len(self.url) > LONGEST_HEAD or _PATH.fullmatch(self.url) is None:
             return b""
         self._wants_page = wants_page(accept.decode("latin-1"))
         return b"" if self._wants_page and not self.url.startswith(b"/api/") else self.url

@@ -11,8 +11,8 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -21,12 +21,14 @@ from uvicorn.server import ServerState
 from node import catalogue, metrics, suspicions
 from node.config import Settings
 from node.errors import ForgedHandle, HandleNotFound, HeadTooLarge, NodeError, Overloaded
-from node.http import answers, owners, pages, refusals, scan_pages
+from node.http import answers, begun_pages, owners, pages, refusals, scan_pages
 from node.http.answers import Answer, Wire
 from node.http.copies import Copies
 from node.http.crowd import Crowd
+from node.http.frames import Kept
 from node.http.handle_api import api_answer
 from node.http.negotiation import CHINESE, LANGUAGES, Reader, reader_of, wants_page
+from node.http.page_copies import PageCopies, PageCopy
 from node.http.queries import Query, query_of
 from node.http.requests import MAX_HEADERS, client_address, decoded_path
 from node.joining import Found, Waiter
@@ -56,18 +58,6 @@ class Begun(Waiter, Protocol):
     place: int
 
 
-@dataclass(slots=True, frozen=True)
-class BegunPage:
-    """A page under way, and for whom."""
-
-    handle: str
-    asked: asyncio.Future[Answer]
-    begin: float  # perf_counter
-    address: str
-    reader: Reader
-    place: int  # among those in hand
-
-
 class FrontDoor:
     """ASGI application: the resolver's own paths, else `app`."""
 
@@ -76,6 +66,7 @@ class FrontDoor:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self.copies = Copies(settings.copies, self._still_kept, self._count_copies)
+        self.page_copies = PageCopies(settings.copies, self._count_copies)
         self.records, self.pages = Crowd(settings.overload_seconds), Crowd(settings.overload_seconds)
         self._busy: dict[Reader | None, Answer] = {}  # what those are told who are not taken in
         self.settings = settings  # for the protocol class
@@ -85,7 +76,8 @@ class FrontDoor:
         """From here on it may be asked; called by the lifespan."""
         self.node = node
         reads_of(node).answered = lambda: self.state.total_requests if self.state else 0
-        node.tally.tellers.append(self.copies.tell)
+        node.tally.tellers += (self.copies.tell, self.page_copies.tell)
+        self.page_copies.open(node)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not ours(scope["method"], scope["raw_path"]):
@@ -171,30 +163,45 @@ class FrontDoor:
             self.copies.put(target, answer, view, found.started)
         return answer
 
-    def begin_page(self, target: bytes, reader: Reader, address: str) -> BegunPage | None:
-        """Begin to show a plain request its page; None for the ordinary way."""
+    def begin_page(
+        self,
+        target: bytes,
+        reader: Reader,
+        address: str,
+        send: Callable[[Kept | Answer], None],
+        copy: PageCopy | None = None,
+    ) -> bool:
+        """Begin to show a plain request its page: `send` is told which. False for the ordinary way. `copy` is the page
+        where it is right but for its scans."""
         begin = time.perf_counter()
         try:
             handle = decoded_path(target, "/")
-            asked = scan_pages.begin(self.node, handle, reader)
-        except NodeError:
-            return None  # said there
-        return BegunPage(handle, asked, begin, address, reader, self.pages.begin()) if asked is not None else None
 
-    def finish_page(self, target: bytes, begun: BegunPage) -> Answer:
-        """The page, once the future is done."""
-        self.pages.end(begun.place)
-        refused = None
-        try:
-            answer = begun.asked.result()
-        except NodeError as error:
-            refused, answer = error, self._refusal(target, error, begun.reader)
-        except (Exception, asyncio.CancelledError):
-            _log.exception("a page failed")
-            refused = NodeError()
-            answer = self._refusal(target, refused, begun.reader)
-        self._count(begun.handle, refused, "pg", begun.begin, begun.address)
-        return answer
+            def shows(kept: Kept) -> None:
+                self.pages.end(place)
+                self._count(handle, None, "pg", begin, address)
+                send(kept)
+
+            def answers(what: Answer | BaseException) -> None:
+                self.pages.end(place)
+                refused = None
+                if isinstance(what, BaseException):
+                    refused = what if isinstance(what, NodeError) else NodeError()
+                    if refused is not what:
+                        _log.error("a page failed", exc_info=what)
+                    what = self._refusal(target, refused, reader)
+                self._count(handle, refused, "pg", begin, address)
+                send(what)
+
+            keeps = partial(self.page_copies.keep, target, reader)
+            if copy is not None:
+                begun_pages.recount(self.node, copy.kept, handle, reader, shows, answers, keeps)
+            elif not begun_pages.begin(self.node, handle, reader, shows, answers, keeps):
+                return False
+            place = self.pages.begin()  # nobody is told before this returns
+            return True
+        except NodeError:
+            return False  # said there
 
     async def _still_kept(self, copies: Sequence[tuple[str, bytes, int]]) -> tuple[float, int, list[bool]]:
         return await reads_of(self.node).still_kept(copies)
@@ -258,7 +265,8 @@ class FrontDoor:
         if query.get("redirect") == ["1"] and not api:
             return await scan_pages.leave(node, handle, reader or CHINESE), "pg"
         if reader is not None:
-            return await scan_pages.public(node, handle, reader), "pg"
+            keeps = partial(self.page_copies.keep, target, reader) if plain(target) and not query else None
+            return await scan_pages.public(node, handle, reader, keeps), "pg"
         conditional = headers.get(b"if-none-match")
         shared = not query and conditional is None
         if shared and (copy := self.copies.by_target.get(target)) is not None and copy.until > time.monotonic():

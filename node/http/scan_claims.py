@@ -19,9 +19,10 @@ from node import access, scanners, scans
 from node.access import require_scope
 from node.errors import NodeError, NotFound, Unavailable
 from node.http import answers
+from node.http.frames import Kept
 from node.http.requests import Enterprise, client_address, decode, json_response, node_of, read_json
 from node.runtime import Node
-from node.scan_tokens import DEVICE_SECONDS
+from node.scan_tokens import CLAIM_SECONDS, DEVICE_SECONDS, ClaimToken
 
 router = APIRouter()
 
@@ -36,7 +37,7 @@ _HEADERS = [
     (b"cache-control", b"no-store"),  # what a browser keeps it does not ask for again
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
-_PIXEL = answers.Answer(200, [h for h in _HEADERS if h[0] != b"content-length"], IMAGE)
+PIXEL = answers.Answer(200, [h for h in _HEADERS if h[0] != b"content-length"], IMAGE)
 _NOTHING = scans.Accepted()
 _PREFETCH = (b"purpose", b"sec-purpose", b"x-moz")
 
@@ -50,7 +51,7 @@ async def answer(node: Node, token: str, headers: Mapping[bytes, bytes], address
     `headers` have lower-case names; `address` is the client's, looked up for a city and not kept.
     """
     registrant = 0
-    if (authorization := headers.get(b"authorization")) and not _not_seen(headers):
+    if (authorization := headers.get(b"authorization")) and seen(headers):
         try:
             registrant = await _registrant(node, authorization, address)
         except Unavailable:
@@ -67,10 +68,27 @@ def taken(
     node: Node, token: str, headers: Mapping[bytes, bytes], address: str, now: float, registrant: int = 0
 ) -> scans.Accepted:
     """Take a claim without waiting; nothing to wait for and no cookie where nothing was counted."""
-    if _not_seen(headers):
+    if not seen(headers):
         return _NOTHING
-    cookie = _cookie(headers.get(b"cookie", b""))
-    return scans.accept(node, token, cookie, now, node.places.of(address), registrant) or _NOTHING
+    return scans.accept(node, token, cookie_of(headers), now, node.places.of(address), registrant) or _NOTHING
+
+
+def taken_cookie(node: Node, token: str, cookie: bytes, address: str, now: float) -> scans.Accepted:
+    """The same of a head that is known to be of a page that somebody sees."""
+    return scans.accept(node, token, cookie.decode(), now, node.places.of(address)) or _NOTHING
+
+
+def taken_here(
+    node: Node, kept: Kept, nonce: bytes, second: int, cookie: bytes, address: str, now: float
+) -> scans.Accepted:
+    """The same of a claim that this connection's last page showed: only its age is left to look at."""
+    if not now - CLAIM_SECONDS <= second:
+        scans.refuse()
+        return _NOTHING
+    resolved, showing = kept.resolved, kept.showing
+    assert showing is not None
+    claim = ClaimToken(second, nonce, resolved.handle, resolved.row.lot, showing.state)
+    return scans.accept_read(node, claim, showing.item, cookie.decode(), now, node.places.of(address)) or _NOTHING
 
 
 def said(node: Node, accepted: scans.Accepted) -> Answer:
@@ -87,15 +105,16 @@ def bare(node: Node, accepted: scans.Accepted) -> answers.Answer:
     """The same for the short way, which adds the length."""
     status, headers, body = said(node, accepted)
     if headers is _HEADERS:
-        return _PIXEL
+        return PIXEL
     return answers.Answer(status, [h for h in headers if h[0] != b"content-length"], body)
 
 
-def _not_seen(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether no person sees the page now: fetched ahead of time, or shown inside another site's."""
-    if any(b"prefetch" in headers.get(name, b"") for name in _PREFETCH):
-        return True
-    return headers.get(b"sec-fetch-site", b"same-origin") not in (b"same-origin", b"none")
+def seen(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a person sees the page now: not fetched ahead of time, nor shown inside another site's."""
+    for name in _PREFETCH:
+        if name in headers and b"prefetch" in headers[name]:
+            return False
+    return headers.get(b"sec-fetch-site", b"same-origin") in (b"same-origin", b"none")
 
 
 async def _registrant(node: Node, authorization: bytes, address: str) -> int:
@@ -108,8 +127,9 @@ def _unavailable(cookies: Sequence[tuple[bytes, bytes]] = ()) -> Answer:
     return 503, [(b"content-length", b"0"), (b"cache-control", b"no-store"), (b"retry-after", b"2"), *cookies], b""
 
 
-def _cookie(header: bytes) -> str:
-    for part in header.split(b";"):
+def cookie_of(headers: Mapping[bytes, bytes]) -> str:
+    """The phone's token, "" for none."""
+    for part in headers.get(b"cookie", b"").split(b";"):
         name, _, value = part.strip().partition(b"=")
         if name == _COOKIE.encode():
             return value.decode("latin-1")

@@ -2,130 +2,66 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from typing import Any
+from collections.abc import Callable
 
 from node import hosts, scans
-from node.errors import NodeError
 from node.http import pages, refusals
 from node.http.answers import Answer
 from node.http.frames import Kept, Proof
 from node.http.negotiation import Reader
-from node.joining import Found
 from node.kept import Form
 from node.lookups import dependents_of, may_be_kept
 from node.model import Kind
 from node.reads import reads_of
 from node.records import Resolved, gone, gone_again
-from node.resolution import ask, parsed, resolve, resolve_for_page
+from node.resolution import parsed, resolve, resolve_for_page
 from node.runtime import Node
-from node.scan_memory import Scans as Counted
 from node.scan_tokens import LOT, SHIPPED, UNSHIPPED, VOID
 from node.scanning import NOT_COUNTED, Scans, events_of
 
+# A page that was just found right: its entry in Valkey (b"" where PostgreSQL's row said so), a generation of its
+# prefix's changes that was there before what it was made of was read, and when that began (monotonic s).
+Keeps = Callable[[Kept, bytes, bytes, float], None]
 _STATES = {"unshipped": UNSHIPPED, "void": VOID}
 
 
-async def public(node: Node, handle: str, reader: Reader) -> Answer:
+async def public(node: Node, handle: str, reader: Reader, keeps: Keeps | None = None) -> Answer:
     """The page that anybody sees; raises HandleGone for a tombstone."""
-    names_known = node.fence.turn
+    started, turn, generations = time.monotonic(), node.fence.turn, reads_of(node).generations
+    prefix = node.fence.prefixes.get(parsed(handle)[0])
+    events, changes = (generations.of_events(prefix), generations.of_changes(prefix.prefix)) if prefix else (b"", b"")
     resolved = await resolve_for_page(node, handle)
     if resolved.is_gone:
         raise gone(resolved.handle, resolved.row)
     answer = await page_of(node, resolved, reader)
-    _prove(node, resolved, reader, names_known)
+    kept = _prove(node, resolved, reader, turn, events)
+    if kept is not None and keeps is not None and kept.events is not None and not kept.links:
+        keeps(kept, b"", changes, started)
     return answer
 
 
-def begin(node: Node, handle: str, reader: Reader) -> asyncio.Future[Answer] | None:
-    """The same without a task where a page of this record is kept; None for `public`.
-
-    A kept page is shown where Valkey's entry is of the record that the page was made of, where nothing ever happened
-    to the item or its lot (asked of PostgreSQL together with the scans), and where no link hangs on a proved host.
-    Whatever else is found, `public` makes the answer. Raises what `ask` raises.
-    """
-    prefix_text, suffix = parsed(handle)
-    key = pages.frame_key(node, f"{prefix_text}/{suffix}", reader)
-    kept = pages.LOOK.frames.known(key)
-    if kept is None or kept.proof is None or kept.events or kept.events is None or kept.links:
-        return None
-    asked: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
-    if not ask(node, handle, asked):
-        return None
-    row = kept.resolved.row
-    counted = scans.ask(node, kept.resolved.prefix, row.suffix, row.lot)
-    answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-    waiting = 2
-
-    def arrived(done: asyncio.Future[Any]) -> None:
-        nonlocal waiting
-        waiting -= 1
-        if waiting or answer.done():
-            return
-        try:
-            found = _kept_answer(node, kept, reader, asked, counted)
-        except Exception as error:  # a fault of ours: said by whoever waits
-            answer.set_exception(error)
-            return
-        if found is not None:
-            answer.set_result(found)
-        else:
-            _ordinary(node, handle, reader, answer)
-
-    asked.add_done_callback(arrived)
-    counted.add_done_callback(arrived)
-    return answer
-
-
-def _kept_answer(
-    node: Node, kept: Kept, reader: Reader, asked: asyncio.Future[Found], counted: asyncio.Future[Counted]
-) -> Answer | None:
-    """The kept page where it is right by what was found, else None."""
-    if asked.cancelled() or asked.exception() or counted.cancelled() or counted.exception():
-        return None
-    view, found, resolved = asked.result().kept, counted.result(), kept.resolved
-    if view is None or kept.proof is None or found.traced or not kept.proof.holds(view, node.fence):
-        return None
-    if found.before:
-        node.scan_memory.know((resolved.prefix.prefix, resolved.row.suffix))
-    before = Scans(found.before, found.first_at, found.first_place)
-    return pages.fill(kept, reader, before, _claim(node, resolved))
-
-
-def _ordinary(node: Node, handle: str, reader: Reader, answer: asyncio.Future[Answer]) -> None:
-    async def work() -> None:
-        try:
-            found = await public(node, handle, reader)
-        except BaseException as error:
-            if not answer.done():
-                answer.set_exception(error if isinstance(error, NodeError) else NodeError())
-            if not isinstance(error, NodeError):
-                raise
-        else:
-            if not answer.done():
-                answer.set_result(found)
-
-    task = asyncio.ensure_future(work())
-    node.scan_memory.tasks.add(task)
-    task.add_done_callback(node.scan_memory.tasks.discard)
-
-
-def _prove(node: Node, resolved: Resolved, reader: Reader, turn: int) -> None:
-    """Note by what the page of this record is known; `turn` of the fence was before it was read."""
+def _prove(node: Node, resolved: Resolved, reader: Reader, turn: int, events: bytes) -> Kept | None:
+    """Note by what the page of this record is known; `turn` of the fence, and the generation of `events`, were before
+    it was read. The page, None where nothing can prove it."""
     names = dependents_of(resolved)
     if node.fence.moved_since(names, turn) or not may_be_kept(resolved):
-        return
+        return None
     view = reads_of(node).view_of(resolved)
     stamps = tuple((name, node.fence.stamp(name)) for name in names)
     key = pages.frame_key(node, resolved.handle, reader)
-    pages.LOOK.frames.prove(key, resolved, Proof(view.etag, view.version, stamps))
+    until = time.monotonic() + node.settings.cache_ttl
+    return pages.LOOK.frames.prove(key, resolved, Proof(view.etag, view.version, stamps, until, events))
+
+
+def state_of(resolved: Resolved) -> str:
+    """What a claim says of the handle."""
+    return LOT if resolved.row.kind == Kind.LOT else _STATES.get(resolved.status, SHIPPED)
 
 
 def _claim(node: Node, resolved: Resolved) -> str:
-    row = resolved.row
-    state = LOT if row.kind == Kind.LOT else _STATES.get(resolved.status, SHIPPED)
-    return scans.claim_address(node, resolved.handle, time.time(), lot=row.lot, state=state)
+    lot, state = resolved.row.lot, state_of(resolved)
+    return scans.claim_address(node, resolved.handle, time.time(), lot=lot, state=state)
 
 
 async def page_of(node: Node, resolved: Resolved, reader: Reader) -> Answer:

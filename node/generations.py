@@ -1,0 +1,76 @@
+"""Generations in Valkey: what stands for all changes of a prefix's handles, and for all events of an enterprise.
+
+Whoever changes something takes the old one away before that is acknowledged (node/cache.py), so what was read after a
+generation was known, and is not older than that, is right for as long as the generation stands.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from node.fence import changes_name, events_name
+from node.model import Prefix
+from node.runtime import Node
+
+
+class Generations:
+    """As Valkey said last; of one worker."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._known: dict[str, bytes] = {}
+
+    def of_changes(self, prefix: str) -> bytes:
+        """b"" where it is not known; so for events."""
+        return self._known.get(changes_name(prefix), b"")
+
+    def of_events(self, prefix: Prefix) -> bytes:
+        return self._known.get(events_name(prefix.registrant_id), b"")
+
+    def names(self, prefixes: Sequence[str]) -> list[str]:
+        """What is asked for with handles of these prefixes."""
+        known = self._node.fence.prefixes
+        events = {events_name(known[text].registrant_id) for text in prefixes if text in known}
+        return [*(changes_name(text) for text in prefixes), *events]
+
+    def learn(self, names: Sequence[str], found: Sequence[bytes | None]) -> None:
+        """What Valkey has just said of them."""
+        for name, generation in zip(names, found, strict=True):
+            if generation:
+                self._known[name] = generation
+            else:
+                self._known.pop(name, None)
+
+    async def make(self, names: Sequence[str]) -> None:
+        """Make those that are missing: since the epoch began, an event was posted, or Valkey evicted them."""
+        if missing := [name for name in names if name not in self._known]:
+            _, made = await self._node.cache.lease(self._node.fence.epoch, "", [], missing)
+            self.learn(missing, made)
+
+    async def ask(self, prefixes: Sequence[str]) -> float | None:
+        """Learn them; to be looked at before another turn of the event loop. When that was asked (monotonic s), None
+        where nobody can tell."""
+        found = await self._ask(prefixes, [])
+        if found is None:
+            return None
+        await self.make(self.names(prefixes))
+        return found[0]
+
+    async def entries(self, prefix: str, handles: Sequence[str]) -> tuple[float, bytes, list[bytes | None]]:
+        """(when it was asked, the generation of the prefix's changes, what is kept of these handles) at one instant,
+        and that of events is learned; b"" for a generation that nobody can tell."""
+        found = await self._ask([prefix], handles)
+        if found is None:
+            return 0.0, b"", []
+        return found[0], self.of_changes(prefix), found[1]
+
+    async def _ask(self, prefixes: Sequence[str], handles: Sequence[str]) -> tuple[float, list[bytes | None]] | None:
+        fence, started, names = self._node.fence, time.monotonic(), self.names(prefixes)
+        if not fence.fresh() or not fence.enabled:
+            return None
+        answer = await self._node.cache.get(fence.epoch, handles, names)
+        if answer is None:
+            return None
+        self.learn(names, answer[1])
+        return started, answer[0]

@@ -1,0 +1,192 @@
+"""Pages shown from a worker's memory: never older than a change, an event or a first scan that was acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serve_env import serve_env
+from wire import PATIENCE, Serving, get, wire
+
+from node import scan_tokens, sketch
+from node.embedded_process import free_port
+from node.http.scan_claims import IMAGE
+from node.http.scan_protocol import _split
+from node.scan_tokens import Claims, DeviceToken
+from node.sealing import Sealer, create_secret_file
+
+HTML = "Accept: text/html"
+CLAIM = re.compile(rb"(/s/[A-Za-z0-9_-]+\.gif)")
+EVENT = {"eventTime": "2026-09-01T08:00:00+08:00"}
+
+
+@pytest.fixture
+def sealer(tmp_path: Path) -> Sealer:
+    create_secret_file(tmp_path / "secret")
+    return Sealer.from_file(tmp_path / "secret")
+
+
+async def copied(there: Any, serving: Serving, target: str) -> None:
+    """Show the page until it came from a copy; what did is counted as such."""
+    async with asyncio.timeout(PATIENCE):
+        while not await serving.metric('resolve_total{result="hit",source="copy"}'):
+            for _ in range(50):
+                assert (await there.ask(get(target, HTML))).status == 200
+
+
+async def test_a_copied_page_shows_events_and_changes_at_once(
+    settings: Any, serving: Any, client: Any, firm: Any
+) -> None:
+    """Made by another worker than the one that shows it; the page has a trace before it is copied."""
+    handle = f"{firm.prefix}/COPIED-1"
+    made = await client.post("/api/v1/handles", json={"handle": handle}, headers=firm.headers)
+    assert made.status_code == 201
+    event = EVENT | {"handle": handle, "bizStep": "storing"}
+    assert (await client.post("/api/v1/events", json=event, headers=firm.headers)).is_success
+    port, metrics = free_port(0), free_port(0)
+    async with serving(serve_env(settings) | {"METRICS_PORT": str(metrics)}, port, 1), wire(port) as there:
+        page = await there.ask(get(f"/{handle}", HTML))
+        image = CLAIM.search(page.body)
+        assert image is not None
+        assert (await there.ask(get(image[1].decode()))).body == IMAGE
+        await copied(there, Serving(port, metrics, firm, settings.database_url), f"/{handle}")
+        page = await there.ask(get(f"/{handle}", HTML))
+        assert "入库" in page.body.decode()
+        assert b"<b>1</b>" in page.body
+        event = EVENT | {"handle": handle, "bizStep": "shipping"}
+        before = CLAIM.sub(b"", page.body)
+        assert (await client.post("/api/v1/events", json=event, headers=firm.headers)).is_success
+        assert CLAIM.sub(b"", (await there.ask(get(f"/{handle}", HTML))).body) != before
+        for _ in range(200):
+            await there.ask(get(f"/{handle}", HTML))
+        gone = await client.delete(f"/api/v1/handles/{handle}", headers=firm.headers | {"If-Match": '"1"'})
+        assert gone.is_success
+        assert (await there.ask(get(f"/{handle}", HTML))).status == 410
+
+
+async def test_a_first_scan_shows_on_the_next_page_of_every_worker(
+    settings: Any, serving: Any, client: Any, firm: Any
+) -> None:
+    handle = f"{firm.prefix}/COPIED-2"
+    made = await client.post("/api/v1/handles", json={"handle": handle}, headers=firm.headers)
+    assert made.status_code == 201
+    ports = [free_port(0), free_port(0)]
+    async with (
+        serving(serve_env(settings), ports[0], 1),
+        serving(serve_env(settings), ports[1], 1),
+        wire(ports[0]) as one,
+        wire(ports[1]) as two,
+    ):
+        for there in (one, two):
+            for _ in range(100):  # as hot as it gets: what says "never scanned" is asked anew each time
+                page = await there.ask(get(f"/{handle}", HTML))
+        assert "第一次" in page.body.decode()
+        image = CLAIM.search(page.body)
+        assert image is not None
+        assert (await two.ask(get(image[1].decode(), "Cookie: other=1"))).body == IMAGE
+        for there in (one, two):
+            assert b"<b>1</b>" in (await there.ask(get(f"/{handle}", HTML))).body
+
+
+async def test_copies_outlive_changes_of_others_and_never_their_own(
+    settings: Any, serving: Any, client: Any, firm: Any
+) -> None:
+    """Changed by another worker: an item, then the lot of both, then an enterprise's event of another item."""
+    lot, one, two = (f"{firm.prefix}/{name}" for name in ("COPIED-LOT", "COPIED-4", "COPIED-5"))
+    for route, body in (
+        ("lots", {"handle": lot}),
+        *(("handles", {"handle": h, "lot": "COPIED-LOT"}) for h in (one, two)),
+    ):
+        made = await client.post(f"/api/v1/{route}", json=body, headers=firm.headers)
+        assert made.status_code == 201, made.text
+    port, metrics = free_port(0), free_port(0)
+    async with serving(serve_env(settings) | {"METRICS_PORT": str(metrics)}, port, 1), wire(port) as there:
+
+        async def show(handle: str) -> str:
+            return (await there.ask(get(f"/{handle}", HTML))).body.decode()
+
+        there_too = Serving(port, metrics, firm, settings.database_url)
+        for handle in (one, two):
+            image = CLAIM.search((await there.ask(get(f"/{handle}", HTML))).body)
+            assert image is not None
+            assert (await there.ask(get(image[1].decode()))).body == IMAGE
+        await copied(there, there_too, f"/{one}")
+        for number in range(3):
+            for handle in (one, two) * 20:
+                await show(handle)
+            values = [{"index": 1, "type": "DESC", "data": f"changed {number}"}]
+            done = await client.patch(
+                f"/api/v1/handles/{two}", json={"values": values}, headers=firm.headers | {"If-Match": "*"}
+            )
+            assert done.is_success, done.text
+            assert f"changed {number}" in await show(two)
+            assert "changed" not in await show(one)
+        done = await client.post(f"/api/v1/lots/{lot}:recall", json={"reason": "霉变"}, headers=firm.headers)
+        assert done.is_success, done.text
+        assert all(["霉变" in await show(handle) for handle in (one, two)])
+        event = EVENT | {"handle": two, "bizStep": "storing"}
+        assert (await client.post("/api/v1/events", json=event, headers=firm.headers)).is_success
+        assert "入库" in await show(two)
+        assert "入库" not in await show(one)
+
+
+async def test_a_head_that_is_known_is_answered_as_one_that_is_parsed(
+    settings: Any, serving: Any, client: Any, firm: Any
+) -> None:
+    """Claims with cookies that were, were not and cannot have been signed, twice each: parsed, then known."""
+    handle = f"{firm.prefix}/COPIED-3"
+    made = await client.post("/api/v1/handles", json={"handle": handle}, headers=firm.headers)
+    assert made.status_code == 201
+    sealer = Sealer.from_file(settings.secret_file)
+    cookie = scan_tokens.device_token(sealer, DeviceToken(int(time.time()), bytes(12)))
+    port = free_port(0)
+    async with serving(serve_env(settings), port, 1), wire(port) as there:
+        for value, sets in ((cookie, False), ("", True), (cookie[:-4] + "AAAA", False), (f"{cookie}; b=1", False)):
+            lines = [f"Cookie: scan_device={value}"] if value else []
+            for _ in range(3):
+                image = CLAIM.search((await there.ask(get(f"/{handle}", HTML))).body)
+                assert image is not None
+                answer = await there.ask(get(image[1].decode(), *lines))
+                assert (answer.status, answer.body) == (200, IMAGE)
+                assert (answer.header(b"set-cookie") is not None) == sets
+
+
+def test_only_a_cookie_of_plain_characters_is_taken_out_of_a_head() -> None:
+    head = b"GET /s/x.gif HTTP/1.1\r\nHost: a\r\nCookie: scan_device=%b\r\n\r\n"
+    end = head.index(b" HTTP")
+    assert _split(head % b"abc-_9", end) == (b"abc-_9", head[end:] % b"")
+    for odd in (b"a; b=c", b"a b", b"a\tb", b"a\x00b", b"a=b", b"a\nX: y"):
+        assert _split(head % odd, end) == (b"", b"")
+    plain = b"GET /s/x.gif HTTP/1.1\r\nHost: a\r\n\r\n"
+    assert _split(plain, end) == (b"", plain[end:])
+
+
+def test_claims_are_signed_as_claim_token_signs_them(sealer: Sealer) -> None:
+    now = time.time()
+    nonces = set()
+    for handle, lot, state in (("88.999.1/A", "", ""), ("88.999.1/梨-" + "x" * 300, "LOT", scan_tokens.VOID)):
+        claims = Claims(sealer, handle, lot, state)
+        for _ in range(3000):
+            nonce, token = claims.sign(int(now))
+            nonces.add(nonce)
+        read = scan_tokens.read_claim(sealer, token.decode(), now)
+        assert (read.issued, read.nonce, read.handle, read.lot, read.state) == (int(now), nonce, handle, lot, state)
+        assert len(token) == len(scan_tokens.claim_token(sealer, handle, now, lot, state))
+    assert len(nonces) == 6000
+
+
+def test_a_sketch_is_the_smallest_hashes_however_they_come() -> None:
+    pick = random.Random(5)
+    seen: set[bytes] = set()
+    held = b""
+    for _ in range(400):
+        marks = [pick.randbytes(12) for _ in range(pick.choice((0, 1, 2, 9)))]
+        marks += pick.sample(sorted(seen), min(len(seen), 1))
+        seen.update(marks)
+        held = sketch.merged(held, marks)
+        assert held == b"".join(sorted({mark[:4] for mark in seen})[: sketch.SIZE])
