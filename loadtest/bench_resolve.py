@@ -182,7 +182,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=5.0)
     arguments = parser.parse_args()
     with without_autogroups() as even:
-        if not even:
+        if even:
+            print("the kernel's autogroups are off while this runs")
+        else:
             print("autogroups are on and cannot be changed here: each backend of PostgreSQL weighs as much as the node")
         figures = uvloop.run(bench(arguments.rows, arguments.rounds, arguments.seconds))
     report = Path("reports/bench-resolve.json")

@@ -6,8 +6,8 @@ import asyncio
 import gc
 import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -94,6 +94,13 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
             await close_node(node)
             metrics.tell()
 
+    app = _api(lifespan)
+    door = FrontDoor(Guard(ShortRegistration(app, app.state)), known)
+    return door
+
+
+def _api(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:
+    """What is not answered in front of it: routes, and their refusals as problem documents."""
     app = FastAPI(
         title="宿州市工业互联网标识解析二级节点 · Suzhou secondary node",
         version="0.1.0",
@@ -110,8 +117,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     app.add_exception_handler(Replayed, _replayed)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    door = FrontDoor(Guard(ShortRegistration(app, app.state)), known)
-    return door
+    return app
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:

@@ -20,9 +20,8 @@ PART = 1_000  # claims settled in one transaction: about 7 ms of the loop, in pi
 
 Item = tuple[str, str]  # prefix, suffix
 Counts = dict[Item, tuple[int, float]]  # how many scans of it, and when that was asked (monotonic s)
-Key = tuple[
-    int, int, str, int, str
-]  # shard, prefix's id, suffix of an item; shard and suffix of its lot (node/scans.py)
+# Shard, prefix's id and suffix of an item; shard and suffix of its lot (node/scans.py).
+Key = tuple[int, int, str, int, str]
 
 
 class Scans(msgspec.Struct, frozen=True, gc=False):

@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 from serve_env import serve_env
-from wire import PATIENCE, Said, Serving, Wire, get, wire
+from wire import PATIENCE, Said, Serving, get, registered, wire
 
 from node.accepting import Loop
 from node.embedded_process import free_port
@@ -156,29 +156,12 @@ async def reads_held(url: str) -> AsyncIterator[None]:
         await conn.close()
 
 
-async def registered(client: Any, firm: Any, name: str) -> str:
-    handle = f"{firm.prefix}/{name}"
-    made = await client.post("/api/v1/handles", json={"handle": handle}, headers=firm.headers)
-    assert made.status_code == 201
-    return f"/{handle}"
-
-
-async def heat(there: Wire, node: Serving, target: str) -> None:
-    """Ask until a copy answers; metrics are told once a second."""
-    copies = 'resolve_total{result="hit",source="copy"}'
-    before = await node.metric(copies)
-    async with asyncio.timeout(PATIENCE):
-        while await node.metric(copies) == before:
-            for _ in range(20):
-                assert (await there.ask(get(target))).status == 200
-
-
 async def test_a_crowd_is_refused_at_once_and_the_node_stays_itself(
     settings: Any, serving: Any, client: Any, firm: Any
 ) -> None:
-    hot = await registered(client, firm, "HOT")
+    hot = "/" + await registered(client, firm, "HOT")
     async with node_there(settings, serving, firm) as node, wire(node.port) as known:
-        await heat(known, node, hot)
+        await node.heat(known, hot)
         async with AsyncExitStack() as stack:
             async with reads_held(settings.database_url):
                 refused = await node.until_refused(stack, "N")

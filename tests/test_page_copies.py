@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import re
 import time
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 from serve_env import serve_env
-from wire import PATIENCE, Serving, get, wire
+from wire import Serving, deleted, get, registered, wire
 
 from node import scan_tokens, sketch
 from node.embedded_process import free_port
@@ -31,21 +30,11 @@ def sealer(tmp_path: Path) -> Sealer:
     return Sealer.from_file(tmp_path / "secret")
 
 
-async def copied(there: Any, serving: Serving, target: str) -> None:
-    """Show the page until it came from a copy; what did is counted as such."""
-    async with asyncio.timeout(PATIENCE):
-        while not await serving.metric('resolve_total{result="hit",source="copy"}'):
-            for _ in range(50):
-                assert (await there.ask(get(target, HTML))).status == 200
-
-
 async def test_a_copied_page_shows_events_and_changes_at_once(
     settings: Any, serving: Any, client: Any, firm: Any
 ) -> None:
     """Made by another worker than the one that shows it; the page has a trace before it is copied."""
-    handle = f"{firm.prefix}/COPIED-1"
-    made = await client.post("/api/v1/handles", json={"handle": handle}, headers=firm.headers)
-    assert made.status_code == 201
+    handle = await registered(client, firm, "COPIED-1")
     event = EVENT | {"handle": handle, "bizStep": "storing"}
     assert (await client.post("/api/v1/events", json=event, headers=firm.headers)).is_success
     port, metrics = free_port(0), free_port(0)
@@ -54,7 +43,7 @@ async def test_a_copied_page_shows_events_and_changes_at_once(
         image = CLAIM.search(page.body)
         assert image is not None
         assert (await there.ask(get(image[1].decode()))).body == IMAGE
-        await copied(there, Serving(port, metrics, firm, settings.database_url), f"/{handle}")
+        await Serving(port, metrics, firm, settings.database_url).heat(there, f"/{handle}", HTML)
         page = await there.ask(get(f"/{handle}", HTML))
         assert "入库" in page.body.decode()
         assert b"<b>1</b>" in page.body
@@ -64,17 +53,14 @@ async def test_a_copied_page_shows_events_and_changes_at_once(
         assert CLAIM.sub(b"", (await there.ask(get(f"/{handle}", HTML))).body) != before
         for _ in range(200):
             await there.ask(get(f"/{handle}", HTML))
-        gone = await client.delete(f"/api/v1/handles/{handle}", headers=firm.headers | {"If-Match": '"1"'})
-        assert gone.is_success
+        await deleted(client, firm, handle)
         assert (await there.ask(get(f"/{handle}", HTML))).status == 410
 
 
 async def test_a_first_scan_shows_on_the_next_page_of_every_worker(
     settings: Any, serving: Any, client: Any, firm: Any
 ) -> None:
-    handle = f"{firm.prefix}/COPIED-2"
-    made = await client.post("/api/v1/handles", json={"handle": handle}, headers=firm.headers)
-    assert made.status_code == 201
+    handle = await registered(client, firm, "COPIED-2")
     ports = [free_port(0), free_port(0)]
     async with (
         serving(serve_env(settings), ports[0], 1),
@@ -115,7 +101,7 @@ async def test_copies_outlive_changes_of_others_and_never_their_own(
             image = CLAIM.search((await there.ask(get(f"/{handle}", HTML))).body)
             assert image is not None
             assert (await there.ask(get(image[1].decode()))).body == IMAGE
-        await copied(there, there_too, f"/{one}")
+        await there_too.heat(there, f"/{one}", HTML)
         for number in range(3):
             for handle in (one, two) * 20:
                 await show(handle)
@@ -139,9 +125,7 @@ async def test_a_head_that_is_known_is_answered_as_one_that_is_parsed(
     settings: Any, serving: Any, client: Any, firm: Any
 ) -> None:
     """Claims with cookies that were, were not and cannot have been signed, twice each: parsed, then known."""
-    handle = f"{firm.prefix}/COPIED-3"
-    made = await client.post("/api/v1/handles", json={"handle": handle}, headers=firm.headers)
-    assert made.status_code == 201
+    handle = await registered(client, firm, "COPIED-3")
     sealer = Sealer.from_file(settings.secret_file)
     cookie = scan_tokens.device_token(sealer, DeviceToken(int(time.time()), bytes(12)))
     port = free_port(0)

@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 import pytest
 from serve_env import serve_env
-from wire import PATIENCE, Serving, Wire, get, wire
+from wire import PATIENCE, Serving, get, wire
 
 from node.embedded_process import free_port
 
@@ -35,15 +35,6 @@ class Served(Serving):
         prefix = self.firm.prefix
         paths = [f"{prefix}/R-1", f"{prefix}%2FR-1", f"{prefix}/none", "88.999.99999/x", f"{prefix}/GONE"]
         return [f"/{p}" for p in paths] + [f"/api/handles/{p}" for p in paths]
-
-    async def heat(self, connection: Wire, target: str) -> None:
-        """Ask until a copy answers; metrics are told once a second."""
-        copies = 'resolve_total{result="hit",source="copy"}'
-        before = await self.metric(copies)
-        async with asyncio.timeout(PATIENCE):
-            while await self.metric(copies) == before:
-                for _ in range(20):
-                    assert (await connection.ask(get(target))).status == 200
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from serve_env import serve_env
-from wire import PATIENCE, Serving, get, wire
+from wire import PATIENCE, Serving, deleted, get, registered, wire
 
 from node.embedded_process import free_port
 from node.http.scan_claims import IMAGE
@@ -17,9 +17,7 @@ _CLAIM = re.compile(rb"/s/([A-Za-z0-9_-]+)\.gif")
 
 
 async def test_a_kept_page_shows_each_change_at_once(settings: Any, serving: Any, client: Any, firm: Any) -> None:
-    handle = f"{firm.prefix}/KEPT-1"
-    made = await client.post("/api/v1/handles", json={"handle": handle}, headers=firm.headers)
-    assert made.status_code == 201
+    handle = await registered(client, firm, "KEPT-1")
     port = free_port(0)
     async with serving(serve_env(settings), port, 1), wire(port) as there:
         pages = [await there.ask(get(f"/{handle}", HTML)) for _ in range(6)]  # rendered, admitted, kept
@@ -35,8 +33,7 @@ async def test_a_kept_page_shows_each_change_at_once(settings: Any, serving: Any
         said = await client.post("/api/v1/events", json=event, headers=firm.headers)
         assert said.is_success
         assert "入库" in (await there.ask(get(f"/{handle}", HTML))).body.decode()
-        gone = await client.delete(f"/api/v1/handles/{handle}", headers=firm.headers | {"If-Match": '"1"'})
-        assert gone.is_success
+        await deleted(client, firm, handle)
         assert (await there.ask(get(f"/{handle}", HTML))).status == 410
 
 

@@ -79,6 +79,15 @@ class Serving:
             lines = (await client.get("/metrics")).text.splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(start))
 
+    async def heat(self, connection: Wire, target: str, *headers: str) -> None:
+        """Ask until a copy answers; metrics are told once a second."""
+        copies = 'resolve_total{result="hit",source="copy"}'
+        before = await self.metric(copies)
+        async with asyncio.timeout(PATIENCE):
+            while await self.metric(copies) == before:
+                for _ in range(20):
+                    assert (await connection.ask(get(target, *headers))).status == 200
+
 
 @asynccontextmanager
 async def wire(port: int) -> AsyncIterator[Wire]:
@@ -93,3 +102,17 @@ async def wire(port: int) -> AsyncIterator[Wire]:
 
 def get(target: str, *lines: str, method: str = "GET", version: str = "1.1") -> bytes:
     return "\r\n".join([f"{method} {target} HTTP/{version}", "Host: node", *lines, "", ""]).encode()
+
+
+async def registered(client: Any, firm: Any, name: str) -> str:
+    """A new item of the firm's."""
+    handle = f"{firm.prefix}/{name}"
+    made = await client.post("/api/v1/handles", json={"handle": handle}, headers=firm.headers)
+    assert made.status_code == 201, made.text
+    return handle
+
+
+async def deleted(client: Any, firm: Any, handle: str) -> None:
+    """What was never changed is a tombstone from here on."""
+    gone = await client.delete(f"/api/v1/handles/{handle}", headers=firm.headers | {"If-Match": '"1"'})
+    assert gone.is_success, gone.text

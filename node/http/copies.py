@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from node.http.answers import Answer
 from node.kept import View
@@ -30,6 +31,23 @@ _log = logging.getLogger(__name__)
 Count = Callable[[int, int, float, str], None]  # prefix_id, how many, seconds each, address
 # (handle, entry, turn of the fence in which it was found good) each -> (started, turn, which still are)
 StillKept = Callable[[Sequence[tuple[str, bytes, int]]], Awaitable[tuple[float, int, list[bool]]]]
+
+
+class Used(Protocol):
+    """What was shown without being counted: how often since that was told, by the address of who asked, and the
+    seconds that all of it took."""
+
+    uses: dict[str, int]
+    took: float
+
+
+def tell_uses(copy: Used, prefix_id: int, count: Count) -> None:
+    """The mean of its times stands for each use: a clock and two comparisons less for every one."""
+    if copy.uses:
+        uses, each = copy.uses, copy.took / sum(copy.uses.values())
+        copy.uses, copy.took = {}, 0.0
+        for address, number in uses.items():
+            count(prefix_id, number, each, address)
 
 
 @dataclass(slots=True)
@@ -123,12 +141,7 @@ class Copies:
             self._tell(copy)
 
     def _tell(self, copy: Copy) -> None:
-        """Of its uses the mean of their times stands for each: a clock and two comparisons less for every one."""
-        if copy.uses:
-            uses, each = copy.uses, copy.took / sum(copy.uses.values())
-            copy.uses, copy.took = {}, 0.0
-            for address, number in uses.items():
-                self._count(copy.view.prefix_id, number, each, address)
+        tell_uses(copy, copy.view.prefix_id, self._count)
 
     async def close(self) -> None:
         """Nothing is kept or read any more."""

@@ -16,7 +16,7 @@ import logging
 import time
 from dataclasses import dataclass, field
 
-from node.http.copies import Count
+from node.http.copies import Count, tell_uses
 from node.http.frames import Kept
 from node.http.negotiation import Reader
 from node.reads import reads_of
@@ -182,13 +182,10 @@ class PageCopies:
             copy.group.copies.pop(key, None)
 
     def tell(self) -> None:
-        """Count what was shown since it was last told: of a page's uses the mean of their times stands for each."""
+        """Count what was shown since it was last told."""
         used, self.used = self.used, []
         for copy in used:
-            uses, each = copy.uses, copy.took / sum(copy.uses.values())
-            copy.uses, copy.took = {}, 0.0
-            for address, number in uses.items():
-                self._count(copy.kept.resolved.prefix.id, number, each, address)
+            tell_uses(copy, copy.kept.resolved.prefix.id, self._count)
 
     async def close(self) -> None:
         """Nothing is kept or read any more."""
