@@ -88,8 +88,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
             _log.info("serving with the %s codec", handle_codec.IMPLEMENTATION)
             yield
         finally:
-            await door.copies.close()
-            await door.page_copies.close()
+            await door.groups.close()
             await counting.close()
             await close_node(node)
             metrics.tell()

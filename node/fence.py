@@ -79,6 +79,11 @@ class Fence:
         found = self.moved.get(name)
         return found[0] if found else 0
 
+    def stand(self, stamps: Iterable[tuple[str, int]]) -> bool:
+        """Whether no dependent has moved since it had its stamp."""
+        moved = self.moved
+        return all((found := moved.get(name)) is None or found[0] <= stamp for name, stamp in stamps)
+
     def moved_since(self, names: Iterable[str], turn: int) -> bool:
         """Whether the worker learned after `turn` that one of them moved: what was read meanwhile may be of before."""
         return any((found := self.moved.get(name)) is not None and found[1] > turn for name in names)

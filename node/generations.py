@@ -48,24 +48,11 @@ class Generations:
             _, made = await self._node.cache.lease(self._node.fence.epoch, "", [], missing)
             self.learn(missing, made)
 
-    async def ask(self, prefixes: Sequence[str]) -> float | None:
-        """Learn them; to be looked at before another turn of the event loop. When that was asked (monotonic s), None
-        where nobody can tell."""
-        found = await self._ask(prefixes, [])
-        if found is None:
-            return None
-        await self.make(self.names(prefixes))
-        return found[0]
-
-    async def entries(self, prefix: str, handles: Sequence[str]) -> tuple[float, bytes, list[bytes | None]]:
-        """(when it was asked, the generation of the prefix's changes, what is kept of these handles) at one instant,
-        and that of events is learned; b"" for a generation that nobody can tell."""
-        found = await self._ask([prefix], handles)
-        if found is None:
-            return 0.0, b"", []
-        return found[0], self.of_changes(prefix), found[1]
-
-    async def _ask(self, prefixes: Sequence[str], handles: Sequence[str]) -> tuple[float, list[bytes | None]] | None:
+    async def ask(
+        self, prefixes: Sequence[str], handles: Sequence[str] = ()
+    ) -> tuple[float, dict[str, bytes], list[bytes | None]] | None:
+        """(when it was asked, monotonic s; what Valkey has of them, by their names; what it keeps of these handles) at
+        one instant; None where nobody can tell. Those that it does not have are made for the next time."""
         fence, started, names = self._node.fence, time.monotonic(), self.names(prefixes)
         if not fence.fresh() or not fence.enabled:
             return None
@@ -73,4 +60,6 @@ class Generations:
         if answer is None:
             return None
         self.learn(names, answer[1])
-        return started, answer[0]
+        await self.make(names)
+        found = {name: generation for name, generation in zip(names, answer[1], strict=True) if generation}
+        return started, found, answer[0]

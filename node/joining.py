@@ -25,10 +25,11 @@ _log = logging.getLogger(__name__)
 class Found:
     """An answer: the view as it was kept, or what was read from PostgreSQL; neither for a handle that is not there."""
 
-    __slots__ = ("_make", "_view", "resolved", "started")
+    __slots__ = ("_make", "_view", "generation", "resolved", "started")
 
-    def __init__(self, started: float, view: View | None = None) -> None:
+    def __init__(self, started: float, view: View | None = None, generation: bytes = b"") -> None:
         self.started, self._view = started, view
+        self.generation = generation  # of its prefix's changes, read with the view; b"" for not known
         self.resolved: Resolved | None = None
         self._make: Callable[[Resolved], View] | None = None
 

@@ -81,4 +81,4 @@ def is_good(kept: Kept, fence: Fence, generation: bytes | None) -> bool:
     nothing was registered in bulk under its prefix."""
     if kept.form == Form.ABSENT and (generation is None or kept.generation != generation):
         return False
-    return all(fence.stamp(name) <= stamp for name, stamp in kept.dependents)
+    return fence.stand(kept.dependents)

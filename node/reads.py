@@ -11,7 +11,7 @@ import asyncio
 import secrets
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 from node.bodies import Bodies
@@ -99,27 +99,6 @@ class Reads:
         """The finished public view of what was read."""
         return self._bodies.view(resolved)
 
-    async def still_kept(self, copies: Sequence[tuple[str, bytes, int]]) -> tuple[float, int, list[bool]]:
-        """(when it was asked, monotonic s; the fence's turn; for each handle whether Valkey still has this entry, and
-        it is good). What was good in a turn is good as long as the turn lasts: only a new one brings moved dependents.
-        """
-        fence, started = self._node.fence, time.monotonic()
-        answer = None
-        if fence.fresh() and fence.enabled:
-            answer = await self._node.cache.get(fence.epoch, [copy[0] for copy in copies], [])
-        turn = fence.turn
-        if answer is None:
-            return started, turn, [False] * len(copies)
-        return (
-            started,
-            turn,
-            [
-                found == entry
-                and (judged == turn or ((kept := opened(entry)) is not None and is_good(kept, fence, None)))
-                for found, (_, entry, judged) in zip(answer[0], copies, strict=True)
-            ],
-        )
-
     async def kept(self, prefix: Prefix, suffix: str) -> View | None:
         """What Valkey keeps of a handle that exists, as far as this worker knows it to be good."""
         handle, fence = f"{prefix.prefix}/{suffix}", self._node.fence
@@ -147,7 +126,8 @@ class Reads:
             elif kept.form == Form.ABSENT:
                 ask.answer(Found(ask.started))
             else:
-                ask.answer(Found(ask.started, _kept_view(ask.handle, ask.prefix, kept, entry)))
+                changes = self.generations.of_changes(ask.prefix.prefix)
+                ask.answer(Found(ask.started, _kept_view(ask.handle, ask.prefix, kept, entry), changes))
         if missed:
             self._admitting.take(missed)
         await self.generations.make(names)  # what was answered above is older

@@ -37,18 +37,13 @@ async def resolve(node: Node, text: str) -> View:
 
     Raises UnknownPrefix, HandleNotFound, InvalidHandleError, or Unavailable when PostgreSQL is needed and away.
     """
-    return (await resolve_timed(node, text))[0]
-
-
-async def resolve_timed(node: Node, text: str) -> tuple[View, float]:
-    """The view, and when the read that it came from began (monotonic s): a copy of it ages from then."""
     prefix_text, suffix = parsed(text)
     try:
         prefix, counter = await _known(node, prefix_text, suffix)
         found = await reads_of(node).ask(prefix, suffix, counter)
     except Unavailable:
-        return await _stale(node, prefix_text, suffix), float("-inf")
-    return view_in(found, f"{prefix_text}/{suffix}"), found.started
+        return await _stale(node, prefix_text, suffix)
+    return view_in(found, f"{prefix_text}/{suffix}")
 
 
 async def _known(node: Node, prefix_text: str, suffix: str) -> tuple[Prefix, int]:

@@ -1,139 +1,196 @@
-"""Copies of hot records: read again while they are asked for, given up when they are not, each use counted once."""
+"""Copies of hot records, on real Valkey: they live while their prefix's generation stands, and each use counts once."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator
+from typing import Any
 
+import msgspec
 import pytest
+from wire import registered
 
+from node import polling
 from node.http.answers import Answer
 from node.http.copies import Copies, Copy
-from node.kept import Form, View
+from node.http.copy_groups import CopyGroups
+from node.joining import Found
+from node.kept import packed
+from node.reads import reads_of
+from node.runtime import Node, close_node, open_node
 
-SECONDS = 0.2
-VIEW = View("88.999.1001/A", 7, Form.RECORD, b"{}", '"1"', 1, "cache", False, b"entry")
-TARGET = b"/88.999.1001/A"
-
-
-class Valkey:
-    """What copies ask of it, answered by the test."""
-
-    def __init__(self) -> None:
-        self.good, self.broken, self.asked = True, False, asyncio.Event()
-        self.judged: list[int] = []  # the turn that each copy was last found good in
-
-    async def still_kept(self, copies: Sequence[tuple[str, bytes, int]]) -> tuple[float, int, list[bool]]:
-        started = time.monotonic()
-        [(handle, entry, turn)] = copies
-        assert (handle, entry) == (VIEW.handle, VIEW.entry)
-        self.judged.append(turn)
-        self.asked.set()
-        if self.broken:
-            raise ValueError("nobody foresaw this")
-        return started, 7, [self.good] * len(copies)
+SECONDS = 0.2  # of the copies here; the writer waits for shorter ones
 
 
 class Told:
     def __init__(self) -> None:
-        self.counts: Counter[tuple[int, str]] = Counter()
+        self.counts: Counter[str] = Counter()
 
     def __call__(self, prefix_id: int, number: int, seconds_each: float, address: str) -> None:
         assert seconds_each >= 0.0
-        self.counts[prefix_id, address] += number
+        self.counts[address] += number
 
 
 @pytest.fixture
-def valkey() -> Valkey:
-    return Valkey()
+async def reader(settings: Any) -> AsyncIterator[Node]:
+    opened = await open_node(settings)
+    await polling.start(opened)
+    opened.tasks.append(asyncio.create_task(polling.keep_polling(opened)))
+    yield opened
+    await close_node(opened)
+
+
+class Place:
+    """A worker with its copies."""
+
+    def __init__(self, node: Node, seconds: float = SECONDS) -> None:
+        self.node, self.told = node, Told()
+        self.groups = CopyGroups(seconds, self.told)
+        self.copies = Copies(self.groups, 60.0)
+        self.groups.open(node)
+
+    async def found(self, handle: str) -> Found:
+        """The handle as Valkey keeps it; it is read until it does."""
+        prefix, _, suffix = handle.partition("/")
+        async with asyncio.timeout(30):
+            while True:
+                found = await reads_of(self.node).ask(self.node.fence.prefixes[prefix], suffix, -1)
+                if found.kept is not None and found.generation:
+                    return found
+
+    async def put(self, handle: str, *, body: bytes = b"{}") -> Copy | None:
+        found, target = await self.found(handle), b"/" + handle.encode()
+        view = found.kept
+        assert view is not None
+        self.copies.put(target, Answer(200, [], body), view, found)
+        return self.copies.by_target.get(target)
+
+    def use(self, copy: Copy, address: str = "10.0.0.1") -> None:
+        if not copy.uses:
+            self.groups.used.append(copy)
+        copy.uses[address] = copy.uses.get(address, 0) + 1
+
+    async def later(self, what: Any) -> None:
+        async with asyncio.timeout(30):
+            while not what():
+                await asyncio.sleep(0.001)
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+async def place(reader: Node) -> AsyncIterator[Place]:
+    made = Place(reader)
+    yield made
+    await made.groups.close()
 
 
-def put(copies: Copies) -> Copy:
-    copies.put(TARGET, Answer(200, [], b"{}"), VIEW, time.monotonic())
-    return copies.by_target[TARGET]
+async def put(place: Place, handle: str) -> Copy:
+    copy = await place.put(handle)
+    assert copy is not None
+    return copy
 
 
-def use(copy: Copy, address: str = "10.0.0.1") -> None:
-    copy.uses[address] = copy.uses.get(address, 0) + 1
+async def test_what_is_asked_for_lives_on_and_what_is_not_is_given_up(place: Place, client: Any, firm: Any) -> None:
+    copy = await put(place, await registered(client, firm, "COPY-1"))
+    first = copy.group.until
+    place.use(copy)
+    await place.later(lambda: copy.group.until > first + 2 * SECONDS)
+    assert place.copies.by_target[copy.key] is copy
+    place.groups.tell()
+    await place.later(lambda: not place.copies.by_target)
+    assert copy.asked + 2 <= time.monotonic()
+    assert place.told.counts == {"10.0.0.1": 1}
 
 
-async def read_again(valkey: Valkey) -> None:
-    valkey.asked.clear()
-    await asyncio.wait_for(valkey.asked.wait(), 30)
+async def test_a_change_of_it_drops_it_and_one_of_another_does_not(place: Place, client: Any, firm: Any) -> None:
+    one, other = [await registered(client, firm, f"COPY-2-{n}") for n in range(2)]
+    kept, changed = await put(place, one), await put(place, other)
+    before = kept.group.generation
+    for copy in (kept, changed):
+        place.use(copy)
+    headers = firm.headers | {"If-Match": "*"}
+    values = [{"index": 1, "type": "DESC", "data": "changed"}]
+    assert (await client.patch(f"/api/v1/handles/{other}", json={"values": values}, headers=headers)).is_success
+    await place.later(lambda: kept.group.generation != before)
+    assert list(place.copies.by_target) == [kept.key]
+    assert kept.group.until > time.monotonic()
 
 
-async def test_what_is_asked_for_lives_on_and_what_is_not_is_given_up(valkey: Valkey, told: Told) -> None:
-    copies = Copies(SECONDS, valkey.still_kept, told)
-    copy = put(copies)
-    first = copy.until
-    for _ in range(4):
-        use(copy)
-        await read_again(valkey)
-    assert copies.by_target[TARGET] is copy
-    assert copy.until > first
-    assert valkey.judged == [-1, 7, 7, 7]  # in full at first, then as of the fence's turn
-    async with asyncio.timeout(30):
-        while copies.by_target:
-            await asyncio.sleep(0)
-    assert told.counts == {(7, "10.0.0.1"): 4}
-    await copies.close()
+async def test_a_change_of_what_it_is_made_of_drops_it(place: Place, client: Any, firm: Any) -> None:
+    lot, handle = f"{firm.prefix}/COPY-LOT", f"{firm.prefix}/COPY-3"
+    for route, body in (("lots", {"handle": lot}), ("handles", {"handle": handle, "lot": "COPY-LOT"})):
+        assert (await client.post(f"/api/v1/{route}", json=body, headers=firm.headers)).is_success
+    copy = await put(place, handle)
+    place.use(copy)
+    recalled = await client.post(f"/api/v1/lots/{lot}:recall", json={"reason": "霉变"}, headers=firm.headers)
+    assert recalled.is_success
+    await place.later(lambda: not place.copies.by_target)
 
 
-async def test_a_changed_entry_is_dropped_at_once(valkey: Valkey, told: Told) -> None:
-    copies = Copies(SECONDS, valkey.still_kept, told)
-    use(put(copies))
-    valkey.good = False
-    await read_again(valkey)
+async def test_what_was_read_before_a_change_joins_nobody(place: Place, client: Any, firm: Any) -> None:
+    """Its entry and its generation are of one instant; the group is of a later one."""
+    one, other = [await registered(client, firm, f"COPY-4-{n}") for n in range(2)]
+    old = await place.found(one)
+    headers = firm.headers | {"If-Match": "*"}
+    values = [{"index": 1, "type": "DESC", "data": "changed"}]
+    assert (await client.patch(f"/api/v1/handles/{one}", json={"values": values}, headers=headers)).is_success
+    await put(place, other)
+    assert old.kept is not None
+    late = Found(time.monotonic(), old.kept, old.generation)  # as if it had been asked for only now
+    place.copies.put(b"/" + one.encode(), Answer(200, [], b"{}"), old.kept, late)
+    assert b"/" + one.encode() not in place.copies.by_target
+
+
+async def test_without_valkey_copies_run_out(place: Place, client: Any, firm: Any) -> None:
+    copy = await put(place, await registered(client, firm, "COPY-5"))
+    first = copy.group.until
+    await place.later(lambda: copy.group.until > first)
+    place.node.fence.enabled = False  # as the fence says of an epoch that is shut
+    place.node.tasks[-1].cancel()
     await asyncio.sleep(0)
-    assert not copies.by_target
-    await copies.close()
+    until = copy.group.until
+    await place.later(lambda: time.monotonic() > until + SECONDS)
+    assert copy.group.until <= until + SECONDS  # of a look that was under way
+    assert copy.group.until < time.monotonic()
 
 
-async def test_each_use_is_told_once_whenever_it_is_asked(valkey: Valkey, told: Told) -> None:
-    copies = Copies(SECONDS, valkey.still_kept, told)
+async def test_each_use_is_told_once_whenever_it_is_asked(place: Place, client: Any, firm: Any) -> None:
+    handle = await registered(client, firm, "COPY-6")
     for round_ in range(5):
-        copy = put(copies)  # in place of the last one
-        use(copy)
-        use(copy, "10.0.0.2")
+        copy = await put(place, handle)  # in place of the last one
+        place.use(copy)
+        place.use(copy, "10.0.0.2")
         if round_ % 2:
-            copies.tell()
-    await copies.close()
-    copies.tell()
-    assert told.counts == {(7, "10.0.0.1"): 5, (7, "10.0.0.2"): 5}
+            place.groups.tell()
+    await place.groups.close()
+    place.groups.tell()
+    assert place.told.counts == {"10.0.0.1": 5, "10.0.0.2": 5}
+    assert not place.copies.by_target
 
 
-async def test_nothing_is_kept_that_is_over_already(valkey: Valkey, told: Told) -> None:
-    copies = Copies(SECONDS, valkey.still_kept, told)
-    copies.put(TARGET, Answer(200, [], b"{}"), VIEW, time.monotonic() - SECONDS)
-    off = Copies(0.0, valkey.still_kept, told)
-    off.put(TARGET, Answer(200, [], b"{}"), VIEW, time.monotonic())
-    assert not copies.by_target
-    assert not off.by_target
+async def test_nothing_is_kept_that_is_over_already(place: Place, client: Any, firm: Any) -> None:
+    handle = await registered(client, firm, "COPY-7")
+    found = await place.found(handle)
+    assert found.kept is not None
+    over = Found(time.monotonic() - SECONDS, found.kept, found.generation)
+    place.copies.put(b"/" + handle.encode(), Answer(200, [], b"{}"), found.kept, over)
+    unknown = Found(time.monotonic(), found.kept)
+    place.copies.put(b"/" + handle.encode(), Answer(200, [], b"{}"), found.kept, unknown)
+    assert not place.copies.by_target
+    off = Place(place.node, 0.0)
+    assert await off.put(handle) is None
+    assert await place.put(handle, body=bytes(9000)) is None  # left to Valkey
 
 
-async def test_what_cannot_be_read_again_gives_its_place_up(valkey: Valkey, told: Told) -> None:
-    copies = Copies(SECONDS, valkey.still_kept, told)
-    use(put(copies))
-    valkey.broken = True
-    await read_again(valkey)
-    await asyncio.sleep(0)
-    assert not copies.by_target
-    valkey.broken = False
-    copy = put(copies)
-    use(copy)
-    await read_again(valkey)
-    assert copies.by_target[TARGET] is copy
-    await copies.close()
-
-
-async def test_a_large_record_is_left_to_valkey(valkey: Valkey, told: Told) -> None:
-    copies = Copies(SECONDS, valkey.still_kept, told)
-    copies.put(TARGET, Answer(200, [], bytes(9000)), VIEW, time.monotonic())
-    assert not copies.by_target
+async def test_an_entry_of_another_dependent_is_not_kept(place: Place, client: Any, firm: Any) -> None:
+    """One that was filled by a worker that knew less of its lot than this one does now."""
+    handle = await registered(client, firm, "COPY-8")
+    found = await place.found(handle)
+    assert found.kept is not None
+    place.node.fence.moved["l:other"] = (7, place.node.fence.turn)
+    for stamp, kept in ((6, 0), (7, 1)):
+        view = msgspec.structs.replace(found.kept, entry=packed(found.kept, [("l:other", stamp)]))
+        fresh = await place.found(handle)
+        place.copies.put(b"/" + handle.encode(), Answer(200, [], b"{}"), view, fresh)
+        assert len(place.copies.by_target) == kept

@@ -80,10 +80,7 @@ class Proof:
 
     def stands(self, fence: Fence) -> bool:
         """The same where the view is known to be the one it was."""
-        if self.until <= time.monotonic():
-            return False
-        moved = fence.moved
-        return all((found := moved.get(name)) is None or found[0] <= stamp for name, stamp in self.stamps)
+        return self.until > time.monotonic() and fence.stand(self.stamps)
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from node.http.negotiation import Reader
 from node.http.queries import Query
 from node.http.requests import client_address
 from node.records import gone, values_of_record
-from node.resolution import ANYBODY, resolve_as, resolve_timed
+from node.resolution import ANYBODY, resolve, resolve_as
 from node.runtime import Node
 
 
@@ -64,7 +64,7 @@ def _timing(tier: str, begin: float) -> tuple[bytes, bytes]:
 async def _explained(node: Node, handle: str) -> dict[str, Any]:
     """How the public gets this code: as what it is read, where its row lies, which tier answers and in what time."""
     begin = time.perf_counter()
-    view, _ = await resolve_timed(node, handle)
+    view = await resolve(node, handle)
     seconds = time.perf_counter() - begin
     prefix_text, _, suffix = view.handle.partition("/")
     prefix = node.fence.prefixes[prefix_text]

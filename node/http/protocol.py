@@ -110,7 +110,7 @@ class Protocol(Shedding):
         self._since = now = time.monotonic()
         self._idle_seconds = self._keep_alive
         copy = self._kept.get(target)
-        if copy is None or copy.until <= now:
+        if copy is None or copy.group.until <= now:
             door = self._door
             if door is None or not plain(target):
                 return False
@@ -122,6 +122,8 @@ class Protocol(Shedding):
             wire = copy.wire = self._wire(copy.answer)
         self.transport.write(b"".join((wire[1], request_id(), wire[2])))
         state.total_requests += 1
+        if not copy.uses and self._door is not None:
+            self._door.groups.used.append(copy)
         copy.uses[self._address] = copy.uses.get(self._address, 0) + 1
         copy.took += time.monotonic() - now
         return True

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from node.errors import ForgedHandle, HandleNotFound, HeadTooLarge, NodeError, O
 from node.http import answers, begun_pages, owners, pages, refusals, scan_pages
 from node.http.answers import Answer, Wire
 from node.http.copies import Copies
+from node.http.copy_groups import CopyGroups
 from node.http.crowd import Crowd
 from node.http.frames import Kept
 from node.http.handle_api import api_answer
@@ -35,7 +36,7 @@ from node.joining import Found, Waiter
 from node.kept import Form, View
 from node.reads import reads_of
 from node.records import gone_again
-from node.resolution import ask, resolve_timed
+from node.resolution import ask, resolve
 from node.runtime import Node
 
 _PREFIX = re.compile(rb"^/\d{2}\.\d{3,5}\.\d+(/|%2[fF])")
@@ -65,8 +66,8 @@ class FrontDoor:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        self.copies = Copies(settings.copies, self._still_kept, self._count_copies)
-        self.page_copies = PageCopies(settings.copies, self._count_copies)
+        self.groups = CopyGroups(settings.copies, self._count_copies)
+        self.copies, self.page_copies = Copies(self.groups, settings.cache_ttl), PageCopies(self.groups)
         self.records, self.pages = Crowd(settings.overload_seconds), Crowd(settings.overload_seconds)
         self._busy: dict[Reader | None, Answer] = {}  # what those are told who are not taken in
         self.settings = settings  # for the protocol class
@@ -76,8 +77,8 @@ class FrontDoor:
         """From here on it may be asked; called by the lifespan."""
         self.node = node
         reads_of(node).answered = lambda: self.state.total_requests if self.state else 0
-        node.tally.tellers += (self.copies.tell, self.page_copies.tell)
-        self.page_copies.open(node)
+        node.tally.tellers.append(self.groups.tell)
+        self.groups.open(node)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not ours(scope["method"], scope["raw_path"]):
@@ -160,7 +161,7 @@ class FrontDoor:
             return answers.public_wire(view, self.settings.max_age)
         answer = self._public(view, {}, target)
         if view.source == "cache":
-            self.copies.put(target, answer, view, found.started)
+            self.copies.put(target, answer, view, found)
         return answer
 
     def begin_page(
@@ -202,9 +203,6 @@ class FrontDoor:
             return True
         except NodeError:
             return False  # said there
-
-    async def _still_kept(self, copies: Sequence[tuple[str, bytes, int]]) -> tuple[float, int, list[bool]]:
-        return await reads_of(self.node).still_kept(copies)
 
     def _count_copies(self, prefix_id: int, hits: int, seconds_each: float, address: str) -> None:
         """A hot record was answered from memory."""
@@ -260,7 +258,7 @@ class FrontDoor:
         if any(name in headers for name in _PRIVATE):
             return await owners.answer(node, scope, headers, handle, query, api=api, reader=reader), "pg"
         if "qr" in query:
-            await resolve_timed(node, handle)
+            await resolve(node, handle)
             return pages.as_answer(pages.qr(node, handle, query)), "pg"
         if query.get("redirect") == ["1"] and not api:
             return await scan_pages.leave(node, handle, reader or CHINESE), "pg"
@@ -268,15 +266,10 @@ class FrontDoor:
             keeps = partial(self.page_copies.keep, target, reader) if plain(target) and not query else None
             return await scan_pages.public(node, handle, reader, keeps), "pg"
         conditional = headers.get(b"if-none-match")
-        shared = not query and conditional is None
-        if shared and (copy := self.copies.by_target.get(target)) is not None and copy.until > time.monotonic():
-            return copy.answer, "copy"
-        view, started = await resolve_timed(node, handle)
+        view = await resolve(node, handle)
         if api and view.form == Form.RECORD:
             await catalogue.learn(node, view.document()["template"])
         answer = self._public(view, query, target)
-        if shared and view.source == "cache" and not view.stale:
-            self.copies.put(target, answer, view, started)
         if conditional is not None:
             answer = answers.not_modified(answer, conditional.decode("latin-1"))
         return answer, view.source

@@ -84,7 +84,6 @@ class ScanProtocol(Protocol):
         copy = self._pages.get(reader.lang.encode() + target)
         if copy is None or copy.group.until <= now:
             return plain(target) and self._begin_page(door, target, reader)
-        copy.asked = now
         if not told_lately(door.node, copy.kept, now):
             return self._begin_page(door, target, reader, copy)
         self._show(door, copy, now)
@@ -98,7 +97,7 @@ class ScanProtocol(Protocol):
         self._write_page(kept)
         self.server_state.total_requests += 1
         if not copy.uses:
-            door.page_copies.used.append(copy)
+            door.groups.used.append(copy)
         copy.uses[self._address] = copy.uses.get(self._address, 0) + 1
         copy.took += time.monotonic() - now
 
