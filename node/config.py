@@ -32,9 +32,7 @@ class Settings:
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     serial_cipher: str = "aes"  # "aes" | "sm4" (国密): of the keys that serials are minted with from now on
     pool_size: int = 8  # PostgreSQL connections of one worker
-    # Wait for a connection, then 503: with what comes before and after, its caller knows within a second. In a day of
-    # five million the longest change waited 0.6 s.
-    pool_timeout: float = 0.8
+    pool_timeout: float = 2.0  # wait for a connection, then 503
     statement_timeout: float = 30.0
     cache_timeout: float = 0.1  # one command to Valkey; slower is treated as away
     cache_ttl: int = 3600  # of a kept record; also how long a moved lot or prefix is remembered
