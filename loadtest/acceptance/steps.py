@@ -13,7 +13,6 @@ from loadtest.acceptance.tally import Tally
 _MOST = 14
 _GROWTH = 1.5
 _SLOW_MS = 250.0  # a person who scans does not notice less
-_KEPT = 0.98  # of what was offered, answered within the step
 _ERRORS = 0.01
 _CONNECTIONS = 4096  # opened where none is free: what is more than the node can do is to wait there, not here
 _BEYOND = (1.5, 2.0)  # of the first rate that was too much
