@@ -128,6 +128,17 @@ async def test_a_change_of_what_it_is_made_of_drops_it(place: Place, client: Any
     await place.later(lambda: not place.copies.by_target)
 
 
+async def test_a_change_that_touches_no_handle_drops_it(place: Place, client: Any, firm: Any) -> None:
+    """Of its prefix, as the fence tells: the generation of the prefix's handles stays."""
+    copy = await put(place, await registered(client, firm, "COPY-3-P"))
+    place.use(copy)  # not told, so that it is never idle
+    fence, name = place.node.fence, f"p:{firm.prefix}"
+    stamp = fence.stamp(name) + 1
+    fence.turn += 1
+    fence.moved[name] = (stamp, fence.turn)
+    await place.later(lambda: not place.copies.by_target)
+
+
 async def test_what_was_read_before_a_change_joins_nobody(place: Place, client: Any, firm: Any) -> None:
     """Its entry and its generation are of one instant; the group is of a later one."""
     one, other = [await registered(client, firm, f"COPY-4-{n}") for n in range(2)]
@@ -167,6 +178,21 @@ async def test_each_use_is_told_once_whenever_it_is_asked(place: Place, client: 
     place.groups.tell()
     assert place.told.counts == {"10.0.0.1": 5, "10.0.0.2": 5}
     assert not place.copies.by_target
+
+
+async def test_whoever_reads_as_many_as_fit_keeps_nobody_out(
+    place: Place, client: Any, firm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Copy, "MOST", 2)
+    one, two, three = [await put(place, await registered(client, firm, f"COPY-9-{n}")) for n in range(3)]
+    assert list(place.copies.by_target) == [two.key, three.key]
+    place.use(two)
+    again = await put(place, one.handle)  # hot: its next request brings it back
+    assert list(place.copies.by_target) == [three.key, again.key]
+    again = await put(place, three.handle)  # takes its own place
+    assert set(place.copies.by_target) == {one.key, again.key}
+    place.groups.tell()
+    assert place.told.counts == {"10.0.0.1": 1}  # who had to go is counted all the same
 
 
 async def test_nothing_is_kept_that_is_over_already(place: Place, client: Any, firm: Any) -> None:

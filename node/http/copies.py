@@ -10,14 +10,14 @@ from node.http.copy_groups import CopyGroups, Grouped
 from node.joining import Found
 from node.kept import View, opened
 
-_MOST = 4096  # those that have been hot for the longest
 _LARGEST = 8 * 1024  # bytes of a body; kept are the answer, the entry and the wire: 4096 of them 100 MiB at the most
-_IDLE = 2.0  # s without a request, and the copy is given up
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Copy(Grouped):
     """An answer."""
+
+    MOST, IDLE = 4096, 2.0
 
     answer: Answer
     stamps: list[tuple[str, int]]  # that its dependents had
@@ -36,11 +36,10 @@ class Copies:
 
     def put(self, target: bytes, answer: Answer, view: View, found: Found) -> None:
         """Keep an answer that was made of what Valkey had."""
-        full = len(self.by_target) >= _MOST and target not in self.by_target
-        if full or len(answer.body) > _LARGEST or (kept := opened(view.entry)) is None:
+        if len(answer.body) > _LARGEST or (kept := opened(view.entry)) is None:
             return
         copy = Copy(
             key=target, index=self.by_target, handle=view.handle, prefix_id=view.prefix_id, entry=view.entry,
-            ends=found.started + self._seconds, idle=_IDLE, answer=answer, stamps=kept.dependents,
+            ends=found.started + self._seconds, answer=answer, stamps=kept.dependents,
         )  # fmt: skip
         self._groups.join(copy, view.handle.partition("/")[0], found.generation, found.started)

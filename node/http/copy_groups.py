@@ -13,9 +13,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from node.fence import Fence, changes_name, events_name
 from node.reads import reads_of
@@ -32,9 +33,12 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class Grouped:
+class Grouped(ABC):
     """A copy; whoever shows it looks at its group's `until`. `index` is where it is found, `ends` (monotonic s) how
     long it may live at the most."""
+
+    MOST: ClassVar[int]  # of its kind
+    IDLE: ClassVar[float]  # s without a use, and it is given up
 
     key: bytes
     index: dict[bytes, Any]
@@ -42,15 +46,14 @@ class Grouped:
     prefix_id: int
     entry: bytes  # as Valkey has it; b"" where it was not Valkey that was asked
     ends: float
-    idle: float  # s without a use, and it is given up
     group: Group = field(init=False)
     asked: float = field(default_factory=time.monotonic)  # when it was last told that it was used
     uses: dict[str, int] = field(default_factory=dict)  # since they were last told, by the address of who asked
     took: float = 0.0  # s, all of these
 
+    @abstractmethod
     def stands(self, fence: Fence, events: bytes) -> bool:
         """Whether its dependents are what they were, and its enterprise's events, whose generation now is given."""
-        raise NotImplementedError
 
     def drop(self) -> None:
         self.group.copies.pop(self.key, None)
@@ -110,7 +113,10 @@ class CopyGroups:
         return True
 
     def _put(self, copy: Grouped, group: Group) -> None:
-        if (before := copy.index.get(copy.key)) is not None:
+        # In a full index the one that is longest there makes room. Were the newest refused, whoever reads as many as
+        # fit every two seconds would keep all others out; so a hot one that has to go is back at its next request.
+        before = copy.index.get(copy.key) or (next(iter(copy.index.values())) if len(copy.index) >= copy.MOST else None)
+        if before is not None:
             before.drop()
         copy.group = group
         copy.index[copy.key] = group.copies[copy.key] = copy
@@ -195,7 +201,7 @@ class CopyGroups:
         self._swept = now = time.monotonic()
         for group in list(self._groups.values()):
             for copy in list(group.copies.values()):
-                if (not copy.uses and copy.asked + copy.idle < now) or copy.ends <= now:
+                if (not copy.uses and copy.asked + copy.IDLE < now) or copy.ends <= now:
                     copy.drop()
             if not group.copies:
                 del self._groups[group.prefix]

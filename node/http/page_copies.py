@@ -13,14 +13,15 @@ from node.http.copy_groups import CopyGroups, Grouped
 from node.http.frames import Kept
 from node.http.negotiation import Reader
 
-_MOST = 16_000  # as many as rendered pages are kept; what comes on top of those is the entry, for most 1 KB
 _LARGEST = 8 * 1024  # bytes of an entry
-_IDLE = 60.0  # s without a request, and the copy is given up
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class PageCopy(Grouped):
     """A page; its scans are those that the kept page says."""
+
+    # As many as rendered pages are kept; what comes on top of those is the entry, for most 1 KB.
+    MOST, IDLE = 16_000, 60.0
 
     kept: Kept
     reader: Reader
@@ -41,11 +42,10 @@ class PageCopies:
         """Keep a page of what was asked for at `started`, when this generation of the prefix's changes was known
         already; `entry` is b"" where it was not Valkey that was asked."""
         key, proof, resolved = reader.lang.encode() + target, kept.proof, kept.resolved
-        full = len(self.by_target) >= _MOST and key not in self.by_target
-        if full or reader.chosen or proof is None or len(entry) > _LARGEST:
+        if reader.chosen or proof is None or len(entry) > _LARGEST:
             return
         copy = PageCopy(
             key=key, index=self.by_target, handle=resolved.handle, prefix_id=resolved.prefix.id, entry=entry,
-            ends=proof.until, idle=_IDLE, kept=kept, reader=reader,
+            ends=proof.until, kept=kept, reader=reader,
         )  # fmt: skip
         self._groups.join(copy, resolved.prefix.prefix, generation, started)
