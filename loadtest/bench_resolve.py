@@ -32,7 +32,10 @@ from node.embedded_process import free_port
 
 _HIGHEST = 12_000  # requests a second of the open loop: what it does with half of its core
 _WARM = 2.0  # s
-_ROUNDS = 3  # of the open loop; one of 5 s has now and then a checkpoint in it
+_ROUNDS, _SECONDS = (
+    15,
+    2.0,
+)  # of the open loop: short ones, so that some have no pause of the host's or checkpoint in them
 
 
 async def fill(ready: dict[str, Any], folder: Path, rows: int) -> None:
@@ -94,8 +97,9 @@ async def further(place: Place, rows: list[dict[str, Any]]) -> dict[str, Any]:
     large = [(await place.run("large", ANY, place.port, 9100 + n)).rate for n in range(3)]
     quiet, busy = await hits(place, 0), await hits(place, 20)
     return {
-        "p99_ms_at_half": p99[place.port],
-        "p99_ms_of_bare_at_that_rate": p99[place.bare],  # as much of it is the machine's and the load's own
+        **{f"p99_at_half_{name}": value for name, value in p99[place.port]._asdict().items()},
+        # as much of it is the machine's and the load's own:
+        **{f"p99_of_bare_at_that_rate_{name}": value for name, value in p99[place.bare]._asdict().items()},
         "half_rate": half,
         "uniform_large_to_small": statistics.median(large) / statistics.median(small),
         "hit_share": quiet,
@@ -103,16 +107,15 @@ async def further(place: Place, rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-async def _p99(place: Place, path: Callable[[], str], rate: float) -> dict[int, float]:
-    """Milliseconds, of the bare responder and the node in turn, by port: medians of rounds."""
-    taken: dict[int, list[float]] = {place.bare: [], place.port: []}
+async def _p99(place: Place, path: Callable[[], str], rate: float) -> dict[int, open_loop.P99]:
+    """Of the bare responder and the node in turn, by port."""
+    taken: dict[int, list[open_loop.Round]] = {place.bare: [], place.port: []}
     for port in taken:  # what is hot is hot again
         await open_loop.latencies(port, path, rate / 2, _WARM)
     for _ in range(_ROUNDS):
         for port, found in taken.items():
-            latencies = await open_loop.latencies(port, path, rate, place.seconds)
-            found.append(1000 * latencies[int(0.99 * len(latencies))])
-    return {port: statistics.median(found) for port, found in taken.items()}
+            found.append(await open_loop.measured(port, path, rate, _SECONDS))
+    return {port: open_loop.P99.of(found) for port, found in taken.items()}
 
 
 async def hits(place: Place, changes: int) -> float:
@@ -168,7 +171,7 @@ async def bench(rows: int, rounds: int, seconds: float) -> dict[str, Any]:
                 found = await turns(place, rounds)
                 more = await further(place, found)
     for name, value in more.items():
-        print(f"{name:42} {value:,.3f}")
+        print(f"{name:42} {'–' if value is None else f'{value:,.3f}'}")
     print(
         "two workers against one: " + ("not on 2 cores, which the load shares" if cores < 4 else "run with more cores")
     )

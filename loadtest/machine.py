@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,6 +28,13 @@ def without_autogroups() -> Iterator[bool]:
         if before.strip() == "1":
             with suppress(OSError):
                 _AUTOGROUPS.write_text(before)
+
+
+def stolen() -> float:
+    """Seconds that the host has taken from this machine's cores since it started (proc_stat(5), steal)."""
+    with suppress(OSError, IndexError, ValueError):
+        return int(Path("/proc/stat").read_text().split(maxsplit=9)[8]) / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 def _now() -> str:

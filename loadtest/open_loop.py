@@ -5,15 +5,65 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import statistics
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from loadtest.machine import stolen
+
+_STOLEN = (
+    0.005  # of a round's time: a p99 is disturbed when its hundredth of the requests met a machine that stood still
+)
+_FEWEST = 5  # undisturbed rounds that say something
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round of requests took; `stolen` is the share of its time that the host took from this machine."""
+
+    p50_ms: float
+    p99_ms: float
+    stolen: float
+
+
+class P99(NamedTuple):
+    """Milliseconds, medians of rounds: of all of them, and of the undisturbed ones (None if they are too few)."""
+
+    undisturbed_ms: float | None
+    all_ms: float
+    undisturbed: int
+    rounds: int
+
+    @classmethod
+    def of(cls, rounds: Sequence[Round]) -> P99:
+        calm = [one.p99_ms for one in rounds if one.stolen <= _STOLEN]
+        median = round(statistics.median(calm), 2) if len(calm) >= _FEWEST else None
+        return cls(median, round(statistics.median(one.p99_ms for one in rounds), 2), len(calm), len(rounds))
+
+    def __str__(self) -> str:
+        if self.undisturbed_ms is None:
+            return f"{self.all_ms} ms, but the host let only {self.undisturbed} of {self.rounds} rounds run undisturbed"
+        calm = f"{self.undisturbed} of {self.rounds} rounds that the host did not disturb"
+        return f"{self.undisturbed_ms} ms in {calm}, {self.all_ms} ms in all"
+
+
+async def measured(port: int, paths: Callable[[], str], rate: float, seconds: float) -> Round:
+    """One round of `latencies`."""
+    begin, before = time.perf_counter(), stolen()
+    taken = await latencies(port, paths, rate, seconds)
+    share = (stolen() - before) / (time.perf_counter() - begin)
+    p50, p99 = (round(1000 * taken[int(part * len(taken))], 2) for part in (0.5, 0.99))
+    return Round(p50, p99, round(share, 4))
 
 
 class _Connection(asyncio.Protocol):
     def __init__(self, done: Callable[[_Connection], None]) -> None:
         self._done, self._left, self._head = done, 0, b""
         self.due = 0.0
+        self.refused = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -28,6 +78,7 @@ class _Connection(asyncio.Protocol):
             end = self._head.find(b"\r\n\r\n")
             if end < 0:
                 return
+            self.refused += not self._head.startswith(b"HTTP/1.1 200 ")
             at = self._head.index(b"content-length: ") + 16
             self._left = int(self._head[at : self._head.index(b"\r", at)]) - (len(self._head) - end - 4)
         else:
@@ -73,6 +124,8 @@ async def latencies(port: int, paths: Callable[[], str], rate: float, seconds: f
         gc.enable()
         for connection in everyone:
             connection.transport.close()
+    if refused := sum(connection.refused for connection in everyone):
+        raise RuntimeError(f"{refused} of {total} answers were not 200: their times say nothing")
     return sorted(taken)
 
 
@@ -88,7 +141,7 @@ async def _sent(
     while sent < total:
         due_by_now = min(total, int((time.perf_counter() - begin) * rate))
         for number in range(sent, due_by_now):
-            due = begin + number / rate
+            due = begin + (number + 1) / rate  # the first is due after one interval: `due_by_now` counts them so
             if free:
                 start(free.popleft(), due)
             else:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -51,6 +51,17 @@ async def test_who_stops_is_cut_off(make_serve: Any) -> None:
     async with hasty(make_serve) as port:
         ended = await asyncio.gather(*(stops(port, sent) for sent in STOPPED.values()), return_exceptions=True)
     assert dict(zip(STOPPED, ended, strict=True)) == dict.fromkeys(STOPPED)
+
+
+async def test_of_many_that_say_nothing_all_are_cut_off(make_serve: Any) -> None:
+    """More than are looked at in one turn; those that ask meanwhile are answered."""
+    async with hasty(make_serve) as port, wire(port) as honest, AsyncExitStack() as stack:
+        silent = [await stack.enter_async_context(wire(port)) for _ in range(300)]
+        ended = asyncio.gather(*(closes(there) for there in silent))
+        while not ended.done():
+            assert (await honest.ask(get("/88.999.9/x"))).status == 404
+            await asyncio.wait([ended], timeout=0.05)
+        assert await ended == [b""] * len(silent)
 
 
 async def test_who_drips_a_head_is_cut_off(make_serve: Any) -> None:

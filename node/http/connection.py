@@ -1,8 +1,8 @@
 """A connection as uvicorn serves it (its httptools protocol), made safe against clients that are slow, endless or odd.
 
 A client that keeps us waiting is cut off: for a head, for a body, for its next request, or with answers it does not
-take. What the parser refuses is answered after all that was asked before it. One sweep a second looks after all
-connections: a timer each would cost as much as a hot answer.
+take. What the parser refuses is answered after all that was asked before it. A sweep looks at each connection once a
+second, some at a time: a timer each would cost as much as a hot answer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from node.errors import BadRequest, HeadTooLarge, NodeError
 from node.http.answers import Answer, complete, refusal
 
 ENDLESS = 32 * 1024  # bytes of a head, of trailers, or of chunk extensions
-_SWEEP = 1.0  # s between looks
+_SWEEP = 1.0  # s between looks at one connection
+_SLICE = 64  # are looked at in one turn: 2,256 at once, a hundred of them to be cut, held everybody up for 6 ms
 _LINGER = 2.0  # s in which a refused client may read why: closed with unread bytes, TCP would take the answer back
 _BODY = (b"content-length", b"transfer-encoding")
 _CLOSE = b"connection: close\r\n"
@@ -238,12 +239,20 @@ def _in_kernel(descriptor: int) -> int:
 
 
 def _sweep(loop: asyncio.AbstractEventLoop) -> None:
+    """Begin a look at all connections."""
     Connection.sweeping = bool(Connection.open)
     if Connection.sweeping:
-        loop.call_later(_SWEEP, _sweep, loop)  # first, so that nothing below can end it
+        _look(loop, list(Connection.open), _SWEEP / -(-len(Connection.open) // _SLICE))
+
+
+def _look(loop: asyncio.AbstractEventLoop, left: list[Connection], pause: float) -> None:
+    """Look at some of those `left`, at the others after a `pause`; then all over again."""
+    some, rest = left[:_SLICE], left[_SLICE:]
+    again = (_look, loop, rest, pause) if rest else (_sweep, loop)
+    loop.call_later(pause, *again)  # first, so that nothing below can end it
     now = loop.time()
-    for connection in list(Connection.open):
-        if connection.stuck(now):
+    for connection in some:
+        if connection.stuck(now):  # closing or not: it closes when the client has taken what there is
             connection.transport.abort()
         elif not connection.transport.is_closing() and connection.overdue(now):
             connection.transport.close()
