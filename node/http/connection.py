@@ -22,7 +22,7 @@ from node.http.answers import Answer, complete, refusal
 
 ENDLESS = 32 * 1024  # bytes of a head, of trailers, or of chunk extensions
 _SWEEP = 1.0  # s between looks at one connection
-_SLICE = 64  # are looked at in one turn: 2,256 at once, a hundred of them to be cut, held everybody up for 6 ms
+_SLICE = 16  # are looked at in one turn: 2,256 at once, a hundred of them to be cut, held everybody up for 6 ms
 _LINGER = 2.0  # s in which a refused client may read why: closed with unread bytes, TCP would take the answer back
 _BODY = (b"content-length", b"transfer-encoding")
 _CLOSE = b"connection: close\r\n"
