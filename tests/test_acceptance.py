@@ -6,6 +6,8 @@ import io
 import json
 import os
 import resource
+import socket
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -13,6 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import gevent
 import pytest
 from gevent.event import Event
 
@@ -94,6 +97,8 @@ def test_each_lot_has_one_generator() -> None:
 
 class Planted:
     """A node that answers what the test plants, and tells the time that the test says."""
+
+    lain = 0.0  # s; it is never busy with others
 
     def __init__(self, *answers: tuple[int, Any] | Exception, begun: float = 100.0) -> None:
         self.answers, self.begun = list(answers), begun
@@ -509,6 +514,32 @@ def test_a_connection_is_opened_only_where_none_is_free() -> None:
     assert {id(client) for client, _ in used[:3]} == {id(client) for client in made}
     assert len(used) == 9
     assert all(late >= 0.0 for _, late in used)
+
+
+def test_how_long_an_answer_lay_unread_is_known() -> None:
+    """A generator that was busy with others knows when the node had answered."""
+    received, held, answered = threading.Event(), threading.Event(), threading.Event()
+
+    def answer(server: socket.socket) -> None:
+        with server.accept()[0] as there:
+            there.recv(65536)
+            received.set()
+            held.wait(60)
+            there.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+            answered.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=answer, args=(server,)).start()
+        client = Lean(Target.of(f"http://127.0.0.1:{server.getsockname()[1]}"), 60.0)
+        asked = gevent.spawn(client.ask, b"GET / HTTP/1.1\r\n\r\n")
+        while not received.is_set():
+            gevent.sleep(0)
+        held.set()
+        assert answered.wait(60)  # from before this, nobody but this greenlet has run
+        threading.Event().wait(0.2)
+        assert asked.get().body == b"{}"
+    assert 0.2 <= client.lain < 30.0
+    client.close()
 
 
 def test_the_day_is_counted_apart(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import select
 import ssl
+import struct
 from dataclasses import dataclass
 from functools import cache
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +23,9 @@ from gevent.monkey import get_original
 _IDLE = 20.0  # s; the node closes after 30, and a request must not meet that
 _poll = get_original("select", "poll")  # gevent's own is for waiting
 _FRESH = 0.02  # s; used a moment ago
+_STAMPS = 35  # SO_TIMESTAMPNS of socket(7), which Python does not name
+_STAMP = struct.Struct("@qq")  # s and ns of the system's clock
+_ROOM = socket.CMSG_SPACE(_STAMP.size)
 
 
 @cache
@@ -79,12 +83,15 @@ class Target:
 
 
 class Lean:
-    """A connection, made anew when it is lost. Nothing is ever sent twice."""
+    """A connection, made anew when it is lost. Nothing is ever sent twice.
+
+    `lain`: s in all that answers had been here before this process came to read them, by the kernel's own stamps; 0
+    over TLS, whose records are not read as they come."""
 
     def __init__(self, target: Target, timeout: float) -> None:
         self._target, self._timeout = target, timeout
         self._socket: Any = None
-        self._used = 0.0
+        self._used = self.lain = 0.0
 
     def ask(self, request: bytes) -> Reply:
         """The answer to one request; NoAnswer where there is none within the time-out."""
@@ -93,7 +100,7 @@ class Lean:
             if self._socket is None or (begun - self._used > _FRESH and not self._alive(begun)):
                 self._connect()
             self._socket.sendall(request)
-            status, head, body = self._answer()
+            status, head, body = self._answer(begun)
         except TimeoutError:
             self.close()
             raise NoAnswer("timeout") from None
@@ -123,12 +130,26 @@ class Lean:
         made.settimeout(self._timeout)
         made.connect(address)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        made.setsockopt(socket.SOL_SOCKET, _STAMPS, 1)
         if self._target.secure:
             self._socket = _trust().wrap_socket(made, server_hostname=self._target.host)
 
-    def _answer(self) -> tuple[int, bytes, bytes]:
+    def _first(self, begun: float) -> bytes:
+        """The first bytes of an answer to what was begun then."""
+        if self._target.secure:
+            received: bytes = self._socket.recv(65536)
+            return received
+        data, stamps, _, _ = self._socket.recvmsg(65536, _ROOM)
+        for _, kind, stamp in stamps:
+            if kind == _STAMPS:
+                seconds, nanoseconds = _STAMP.unpack(stamp)
+                # never more than it took: the system's clock may jump
+                self.lain += min(max(0.0, time() - seconds - nanoseconds / 1e9), monotonic() - begun)
+        return bytes(data)
+
+    def _answer(self, begun: float) -> tuple[int, bytes, bytes]:
         receive = self._socket.recv
-        data: bytes = receive(65536)
+        data = self._first(begun)
         while (end := data.find(b"\r\n\r\n")) < 0:
             more = receive(65536)
             if not more:

@@ -87,7 +87,7 @@ class Arrivals(User):
         if monotonic() > start + SPEC["seconds"] + SPEC["grace"]:
             DAY.skip(arrival, start)
         else:
-            DAY.run(client, arrival, start, late if SPEC["apart"] else 0.0)
+            DAY.run(client, arrival, start, late if SPEC["apart"] else None)
 
     def _tell(self) -> None:
         while True:

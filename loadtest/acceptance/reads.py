@@ -64,10 +64,11 @@ class Reads:
     spawn: Callable[[Callable[[], None]], Any] = lambda work: work()
     following: list[Any] = field(default_factory=list)  # replays under way
 
-    def run(self, client: Lean, arrival: Arrival, begin: float, own: float = 0.0) -> None:
-        """Do what is due and note what came of it. Latency counts from when it was due, less `own`: s that are the
-        generator's own doing, where a phase counts them apart."""
-        due = begin + arrival.due
+    def run(self, client: Lean, arrival: Arrival, begin: float, own: float | None = None) -> None:
+        """Do what is due and note what came of it. Latency counts from when it was due. Where a phase counts apart what
+        is the generator's doing, `own` are the s that it was late with sending, and what its answers lay unread is not
+        counted either."""
+        due, lain = begin + arrival.due, client.lain
         late = monotonic() - due
         if late > 0.01:
             self.tally.late += 1
@@ -83,8 +84,11 @@ class Reads:
         except Nothing:
             return
         now = monotonic()
+        taken = now - due
+        if own is not None:
+            taken -= own + client.lain - lain
         self.tally.offer(due - self.start)
-        self.tally.done(now - self.start, arrival.call, industry or "none", (now - due - own) * 1000, cause, example)
+        self.tally.done(now - self.start, arrival.call, industry or "none", taken * 1000, cause, example)
 
     def skip(self, arrival: Arrival, begin: float) -> None:
         """The phase is long over: what still waits for a connection is given up, and counted as an error."""
