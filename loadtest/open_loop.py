@@ -45,7 +45,8 @@ class P99(NamedTuple):
 
     def __str__(self) -> str:
         if self.undisturbed_ms is None:
-            return f"{self.all_ms} ms, but the host let only {self.undisturbed} of {self.rounds} rounds run undisturbed"
+            calm = f"{self.undisturbed} of {self.rounds} rounds that the host did not disturb are too few to tell"
+            return f"{self.all_ms} ms in all; {calm}"
         calm = f"{self.undisturbed} of {self.rounds} rounds that the host did not disturb"
         return f"{self.undisturbed_ms} ms in {calm}, {self.all_ms} ms in all"
 

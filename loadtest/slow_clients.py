@@ -27,6 +27,7 @@ import uvloop
 
 from loadtest import open_loop
 from loadtest.freshness.wire import Client, request
+from loadtest.hostile import KINDS
 from loadtest.machine import without_autogroups
 from loadtest.servers import dev_node
 from loadtest.workload import Goods
@@ -136,6 +137,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--report", type=Path, default=Path("reports/slow_clients.json"))
     arguments = parser.parse_args()
+    if arguments.connections < len(KINDS):
+        parser.error(f"--connections: at least {len(KINDS)}, one of each kind")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # the node inherits it
     with without_autogroups():

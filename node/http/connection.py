@@ -251,7 +251,7 @@ def _look(loop: asyncio.AbstractEventLoop, left: list[Connection], pause: float)
     again = (_look, loop, rest, pause) if rest else (_sweep, loop)
     loop.call_later(pause, *again)  # first, so that nothing below can end it
     now = loop.time()
-    for connection in some:
+    for connection in some:  # who was lost meanwhile has nothing unsent and is closing: passed over
         if connection.stuck(now):  # closing or not: it closes when the client has taken what there is
             connection.transport.abort()
         elif not connection.transport.is_closing() and connection.overdue(now):
