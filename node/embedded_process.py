@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import importlib.util
 import os
+import random
 import shutil
 import signal
 import socket
@@ -121,16 +122,32 @@ def lock(directory: Path) -> TextIO:
 
 
 def free_port(wanted: int) -> int:
-    """A free port of loopback, or the one wanted; EmbeddedError where that is taken."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError as error:
-            raise EmbeddedError(
-                f"port {wanted} of 127.0.0.1 is taken ({error.strerror}); choose another --port"
-            ) from None
-        return int(probe.getsockname()[1])
+    """A free port of loopback, or the one wanted (0: any); EmbeddedError where that is taken.
+
+    "Any" is never a port that the kernel hands to outgoing connections: between this look and the server's own bind
+    one of those could take it, which among the thousands of connections of a load test does happen."""
+    for port in [wanted] if wanted else _ports():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                reason = error.strerror
+                continue
+            return port
+    if not wanted:
+        raise EmbeddedError(f"no port of 127.0.0.1 is free ({reason})")
+    raise EmbeddedError(f"port {wanted} of 127.0.0.1 is taken ({reason}); choose another --port")
+
+
+def _ports() -> list[int]:
+    """Ports to try, in an order of chance."""
+    try:
+        lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError):
+        lowest = 32_768  # Linux's own default
+    highest = lowest if lowest > 12_000 else 32_768  # someone gave nearly all of them to the kernel
+    return random.sample(range(10_000, highest), 200)
 
 
 class Child:

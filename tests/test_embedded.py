@@ -16,7 +16,7 @@ import pytest
 import redis.asyncio as redis
 
 from node import embedded
-from node.embedded_process import EmbeddedError
+from node.embedded_process import EmbeddedError, free_port
 
 
 async def test_data_survives_a_restart_and_the_cache_does_not(scratch: Path) -> None:
@@ -76,6 +76,11 @@ async def test_a_directory_serves_one_at_a_time(scratch: Path) -> None:
         with pytest.raises(EmbeddedError, match=f"in use by another idnode.*{os.getpid()}"):
             async with embedded.servers(scratch):
                 pytest.fail("two on one directory")
+
+
+def test_a_free_port_is_none_that_an_outgoing_connection_may_be_given() -> None:
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert all(10_000 <= free_port(0) < lowest for _ in range(50))
 
 
 async def test_a_taken_port_is_named(servers: embedded.Servers, scratch: Path) -> None:

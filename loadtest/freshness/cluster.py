@@ -43,12 +43,16 @@ class Worker:
 
     async def start(self) -> None:
         """Start until it serves: while its servers are away it ends, and is started again."""
-        async with asyncio.timeout(_START_SECONDS):
-            while True:
-                await self._launch()
-                if await self._serves():
-                    return
-                await asyncio.sleep(0.2)
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                while True:
+                    await self._launch()
+                    if await self._serves():
+                        return
+                    await asyncio.sleep(0.2)
+        except TimeoutError:
+            said = self._log.read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"worker {self.number} does not serve within {_START_SECONDS:g} s:\n{said}") from None
 
     async def _launch(self) -> None:
         env = {**os.environ, **self._env, "METRICS_PORT": str(self.metrics_port)}
