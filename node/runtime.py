@@ -207,9 +207,8 @@ async def _writing(node: Node) -> AsyncIterator[None]:
     wait and go on waiting."""
     settings = node.settings
     try:
-        with node.queue.patience(settings.pool_timeout, settings.short_patience) as patience:
-            async with asyncio.timeout(patience):
-                await node.transactions.acquire()
+        async with node.queue.patience(settings.pool_timeout, settings.short_patience):
+            await node.transactions.acquire()
     except TimeoutError:
         raise Unavailable.of(what="PostgreSQL", retry_after=2) from None
     try:

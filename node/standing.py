@@ -3,9 +3,10 @@ stands, for then everybody behind would wait as long and leave as empty-handed."
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 _STANDS = 2.0  # times the short patience without a moment in which nobody waited
 
@@ -14,21 +15,39 @@ class Standing:
     """Of one queue."""
 
     def __init__(self) -> None:
-        self._waiting = 0
+        self._waiting: dict[asyncio.Timeout, float] = {}  # since when, in the loop's time
         self._since = 0.0  # when it was empty last
+        self._look: asyncio.TimerHandle | None = None  # at whether it stands, while anybody waits
 
     def stands(self, short: float) -> bool:
         """Whether it has not been empty for so long that who joins now may wait `short` only."""
         return bool(short and self._waiting) and time.monotonic() - self._since > _STANDS * short
 
-    @contextmanager
-    def patience(self, most: float, short: float) -> Iterator[float]:
-        """The seconds that one who joins now may wait: `most`, or `short` where it stands; 0 for `short`: never."""
-        now = time.monotonic()
+    @asynccontextmanager
+    async def patience(self, most: float, short: float) -> AsyncIterator[None]:
+        """Wait inside for `most` s, or for `short` where the queue stands; 0 for `short`: never. Who joined before it
+        was known to stand waits twice as long as who joins then. TimeoutError when that is over."""
+        loop = asyncio.get_running_loop()
         if not self._waiting:
-            self._since = now
-        self._waiting += 1
-        try:
-            yield min(most, short) if self.stands(short) else most
-        finally:
-            self._waiting -= 1
+            self._since = time.monotonic()
+            if short:
+                # A little after `stands` says so: who joins in between joins with the short patience.
+                self._look = loop.call_later(1.1 * _STANDS * short, self._shorten, loop, short)
+        async with asyncio.timeout(min(most, short) if self.stands(short) else most) as limit:
+            self._waiting[limit] = loop.time()
+            try:
+                yield
+            finally:
+                del self._waiting[limit]
+                if not self._waiting and self._look is not None:
+                    self._look.cancel()
+                    self._look = None
+
+    def _shorten(self, loop: asyncio.AbstractEventLoop, short: float) -> None:
+        """The queue stands from now on. With the long patience those who came first would be refused last: 2.2 s late
+        while who came behind them knew in 0.3."""
+        self._look, now = None, loop.time()
+        for limit, since in self._waiting.items():
+            when = limit.when()
+            if when is not None and when > now:
+                limit.reschedule(min(when, max(now, since + _STANDS * short)))

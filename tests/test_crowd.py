@@ -232,15 +232,27 @@ async def test_without_it_everybody_waits(settings: Any, serving: Any, firm: Any
 # --- queues and connections
 
 
-def test_who_joins_a_queue_that_only_stands_waits_shortly() -> None:
-    queue = Standing()
-    with queue.patience(2.0, 0.25) as first:
-        queue._since -= 1.0
-        with queue.patience(2.0, 0.25) as second, queue.patience(2.0, 0.0) as off:
-            assert (first, second, off) == (2.0, 0.25, 2.0)
-        assert (queue.stands(0.25), queue.stands(0.0)) == (True, False)
-    with queue.patience(2.0, 0.25) as again:
-        assert (again, queue.stands(0.25)) == (2.0, False)
+async def test_who_joins_a_queue_that_only_stands_waits_shortly() -> None:
+    queue, loop = Standing(), asyncio.get_running_loop()
+    async with queue.patience(60.0, 10.0):
+        queue._since -= 21.0
+        async with queue.patience(60.0, 10.0), queue.patience(60.0, 0.0):
+            left = [limit.when() - loop.time() for limit in queue._waiting]
+            assert [50 < left[0] <= 60, left[1] <= 10, 50 < left[2] <= 60] == [True, True, True]
+        assert (queue.stands(10.0), queue.stands(0.0)) == (True, False)
+    async with queue.patience(60.0, 10.0):
+        assert not queue.stands(10.0)
+    assert queue._look is None
+
+
+async def test_who_waits_already_is_not_left_behind_when_the_queue_stands() -> None:
+    """With the 60 s that it joined with it would be refused long after those who came behind it."""
+    queue, never = Standing(), asyncio.Event()
+    async with asyncio.timeout(30):
+        with pytest.raises(TimeoutError):
+            async with queue.patience(60.0, 0.05):
+                await never.wait()
+    assert not queue._waiting
 
 
 @pytest.mark.filterwarnings("default::ResourceWarning")
