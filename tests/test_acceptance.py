@@ -516,6 +516,20 @@ def test_a_connection_is_opened_only_where_none_is_free() -> None:
     assert all(late >= 0.0 for _, late in used)
 
 
+def test_what_a_hand_is_late_with_is_the_node_s_until_its_answer_is_here() -> None:
+    """Of the 19 s that the second request is late, 5 were the node's, which kept the only hand for so long."""
+    begin, late_of = monotonic() - 20.0, []
+
+    def do(client: Lean, arrival: Arrival, late: float) -> None:
+        late_of.append(late)
+        client.came = begin + 6.0 if arrival.due == 0.0 else monotonic()
+
+    client = Lean(Target.of("http://127.0.0.1:1"), 1.0)
+    Hands(1, lambda: client, do).work(iter([Arrival(due, "resolve", 0, 0.5, 0.5) for due in (0.0, 1.0)]), begin)
+    assert late_of[0] >= 20.0  # it had no answer to wait for
+    assert 14.0 <= late_of[1] < 19.0
+
+
 def test_how_long_an_answer_lay_unread_is_known() -> None:
     """A generator that was busy with others knows when the node had answered."""
     received, held, answered = threading.Event(), threading.Event(), threading.Event()

@@ -86,16 +86,17 @@ class Lean:
     """A connection, made anew when it is lost. Nothing is ever sent twice.
 
     `lain`: s in all that answers had been here before this process came to read them, by the kernel's own stamps; 0
-    over TLS, whose records are not read as they come."""
+    over TLS, whose records are not read as they come. `came`: monotonic s, when the last answer, or what stands for
+    it, was here."""
 
     def __init__(self, target: Target, timeout: float) -> None:
         self._target, self._timeout = target, timeout
         self._socket: Any = None
-        self._used = self.lain = 0.0
+        self._used = self.lain = self.came = 0.0
 
     def ask(self, request: bytes) -> Reply:
         """The answer to one request; NoAnswer where there is none within the time-out."""
-        begun = monotonic()
+        begun, lain = monotonic(), self.lain
         try:
             if self._socket is None or (begun - self._used > _FRESH and not self._alive(begun)):
                 self._connect()
@@ -107,7 +108,9 @@ class Lean:
         except (OSError, ValueError) as error:
             self.close()
             raise NoAnswer(type(error).__name__) from None
-        self._used = ended = monotonic()
+        finally:
+            self._used = ended = monotonic()
+            self.came = ended - (self.lain - lain)
         if b"\r\nconnection: close" in head:
             self.close()
         return Reply(status, head, body, begun, ended)
