@@ -14,8 +14,9 @@ import random
 import statistics
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ import uvloop
 
 from loadtest import open_loop
 from loadtest.bulk import Bench
-from loadtest.machine import without_autogroups
-from loadtest.resolve_turns import ANY, CONNECTIONS, HOT, HOT_PATH, Place, turns
+from loadtest.machine import in_memory, without_autogroups
+from loadtest.resolve_turns import ANY, CONNECTIONS, HOT, HOT_PATH, MIXED, Place, turns
 from loadtest.servers import _listens, _until, baseline, dev_node, started
 from node.embedded_process import free_port
 
 _HIGHEST = 20_000  # requests a second of the open loop: bare's p99 is 0.6 ms at 18,000, so that is not its limit yet
+_SPRINT = 2.0  # s, for the highest rate before each round of it
 _WARM = 2.0  # s
 _ROUNDS = 15  # of the open loop
 _SECONDS = 2.0  # of one: short, so that some have no pause of the host and no checkpoint in them
@@ -80,9 +82,23 @@ async def bare(ready: dict[str, Any], folder: Path, cores: set[int] | None) -> A
         yield port
 
 
-async def further(place: Place, rows: list[dict[str, Any]]) -> dict[str, Any]:
+async def further(place: Place) -> dict[str, Any]:
     """Latency at half the rate of the mixed turn, large table against small, others' hits beside lot changes."""
-    half = min(rows[1]["node"] / 2, _HIGHEST)
+    tail = await _tail(place)
+    small = [(await place.run("small", ANY, place.port, 9000 + n, 50_000)).rate for n in range(3)]
+    large = [(await place.run("large", ANY, place.port, 9100 + n)).rate for n in range(3)]
+    quiet, busy = await hits(place, 0), await hits(place, 20)
+    return {
+        **tail,
+        "uniform_large_to_small": statistics.median(large) / statistics.median(small),
+        "hit_share": quiet,
+        "hit_share_with_20_lot_changes_a_second": busy,
+    }
+
+
+async def _tail(place: Place) -> dict[str, Any]:
+    """p99 of the bare responder and the node in turn, at half of what the node did at the most in the seconds before:
+    within minutes a shared machine is half as fast and as fast again, and half of another minute's rate is not half."""
     pick = random.Random(5)
     prefix, step = place.ready["prefix"], max(1, place.rows // HOT)
 
@@ -90,30 +106,24 @@ async def further(place: Place, rows: list[dict[str, Any]]) -> dict[str, Any]:
         hot = pick.random() < 0.8
         return f"/{prefix}/S{pick.randrange(HOT) * step if hot else pick.randrange(place.rows):09d}"
 
-    p99 = await _p99(place, path, half)
-    small = [(await place.run("small", ANY, place.port, 9000 + n, 50_000)).rate for n in range(3)]
-    large = [(await place.run("large", ANY, place.port, 9100 + n)).rate for n in range(3)]
-    quiet, busy = await hits(place, 0), await hits(place, 20)
-    return {
-        **{f"p99_at_half_{name}": value for name, value in p99[place.port]._asdict().items()},
-        # as much of it is the machine's and the load's own:
-        **{f"p99_of_bare_at_that_rate_{name}": value for name, value in p99[place.bare]._asdict().items()},
-        "half_rate": half,
-        "uniform_large_to_small": statistics.median(large) / statistics.median(small),
-        "hit_share": quiet,
-        "hit_share_with_20_lot_changes_a_second": busy,
-    }
-
-
-async def _p99(place: Place, path: Callable[[], str], rate: float) -> dict[int, open_loop.P99]:
-    """Of the bare responder and the node in turn, by port."""
     taken: dict[int, list[open_loop.Round]] = {place.bare: [], place.port: []}
+    halves: list[float] = []
     for port in taken:  # what is hot is hot again
-        await open_loop.latencies(port, path, rate / 2, _WARM)
-    for _ in range(_ROUNDS):
+        await open_loop.latencies(port, path, _HIGHEST / 4, _WARM)
+    for number in range(_ROUNDS):
+        highest = await place.run("highest", MIXED, place.port, 8000 + number, seconds=_SPRINT)
+        halves.append(min(highest.rate / 2, _HIGHEST))
         for port, found in taken.items():
-            found.append(await open_loop.measured(port, path, rate, _SECONDS))
-    return {port: open_loop.P99.of(found) for port, found in taken.items()}
+            found.append(await open_loop.measured(port, path, halves[-1], _SECONDS))
+    return {
+        **{f"p99_at_half_{name}": value for name, value in open_loop.P99.of(taken[place.port])._asdict().items()},
+        # as much of it is the machine's and the load's own:
+        **{f"p99_of_bare_at_that_rate_{name}": v for name, v in open_loop.P99.of(taken[place.bare])._asdict().items()},
+        "half_rate": statistics.median(halves),
+        "p99_rounds": [[round(half), *astuple(one)] for half, one in zip(halves, taken[place.port], strict=True)],
+        "half_rate_lowest": min(halves),
+        "half_rate_highest": max(halves),
+    }
 
 
 async def hits(place: Place, changes: int) -> float:
@@ -166,10 +176,13 @@ async def bench(rows: int, rounds: int, seconds: float) -> dict[str, Any]:
                 print(
                     f"\n{rows:,} items in lots, {CONNECTIONS} connections, {rounds} rounds of {seconds:g} s, one worker"
                 )
-                found = await turns(place, rounds)
-                more = await further(place, found)
+                with in_memory(Path(ready["data"])) as held:
+                    print(f"{held / 1e6:,.0f} MB of tables are held in memory", flush=True)
+                    found = await turns(place, rounds)
+                    more = await further(place)
     for name, value in more.items():
-        print(f"{name:42} {'–' if value is None else f'{value:,.3f}'}")
+        if not isinstance(value, list):
+            print(f"{name:42} {'–' if value is None else f'{value:,.3f}'}")
     print(
         "two workers against one: " + ("not on 2 cores, which the load shares" if cores < 4 else "run with more cores")
     )

@@ -31,6 +31,7 @@ import uvloop
 from loadtest.bench import BATCH, CONNECTIONS, Subject, _prepare
 from loadtest.client import Load, drive, request
 from loadtest.scan_load import Phones, scan_load
+from loadtest.scan_tail import tail
 from loadtest.servers import _listens, _until, baseline, dev_node, started
 from loadtest.storm import counted, faults, send, storm
 from loadtest.workload import Goods, hot_and_cold
@@ -136,9 +137,7 @@ async def rates(place: Place, count: int, rounds: int, seconds: float) -> dict[s
         who: {name: statistics.median(turn[name] for turn in taken) for name in taken[0]}
         for who, taken in turns.items()
     }
-    half = await scan_load(own, phones, max(seconds, 5.0), found["node"]["rate"] / 2, CONNECTIONS * 4)
-    quarter = await scan_load(own, phones, max(seconds, 5.0), found["known"]["rate"] / 2, CONNECTIONS * 4)
-    return {**_figures(found), **_latencies(half, "half"), **_latencies(quarter, "half_known"),
+    return {**_figures(found), **await tail(own, phones, CONNECTIONS, "half"),
             "images_signed_here": phones.signed_here + everything.signed_here}  # fmt: skip
 
 
@@ -155,10 +154,6 @@ def _figures(found: dict[str, dict[str, float]]) -> dict[str, Any]:
             figures[f"{who}_ratio_per_core"] = base["baseline"] / turn[server]
             figures[f"{who}_ratio_of_rates"] = turn["rate"] / base["rate"]
     return figures
-
-
-def _latencies(load: Load, name: str) -> dict[str, float]:
-    return {f"{name}_rate": load.rate, f"{name}_p50_ms": load.percentile(0.5), f"{name}_p99_ms": load.percentile(0.99)}
 
 
 async def storms(node: dict[str, Any], sealer: Sealer, claims: int) -> dict[str, Any]:

@@ -17,14 +17,14 @@ CONNECTIONS = 64  # with 32, wrk is the limit of hot answers: the worker was idl
 _WARM = 2.0  # s
 HOT_PATH = 'local path = string.format("/%s/S%09d", prefix, math.random(0, 999) * math.floor(n / 1000))'
 ANY = 'local path = string.format("/%s/S%09d", prefix, math.random(0, n - 1))'
-_MIXED = (
+MIXED = (
     f"local path; if math.random() < 0.8 then {HOT_PATH.removeprefix('local ')} else {ANY.removeprefix('local ')} end"
 )
 _UNKNOWN = 'local path = string.format("/%s/X%09d", prefix, math.random(0, 999999999))'
 # turn: what picks the path, wanted ratio to the baseline, whether every answer is a refusal
 TURNS = {
     "1,000 hot handles": (HOT_PATH, 30.0, False),
-    "80 % on 1,000 hot, 20 % on all": (_MIXED, 12.0, False),
+    "80 % on 1,000 hot, 20 % on all": (MIXED, 12.0, False),
     "uniform over all, cache cold": (ANY, 8.0, False),
     "unknown handles": (_UNKNOWN, 10.0, True),
 }

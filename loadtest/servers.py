@@ -49,7 +49,7 @@ async def started(
 async def dev_node(
     env: Mapping[str, str] | None = None, cores: Iterable[int] | None = None
 ) -> AsyncIterator[dict[str, Any]]:
-    """`idnode dev --no-demo` on a scratch directory; what its ready file says."""
+    """`idnode dev --no-demo` on a scratch directory; what its ready file says, and the directory as `data`."""
     with tempfile.TemporaryDirectory(prefix="idnode-load-", ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch)
         folder.chmod(0o755)
@@ -59,7 +59,7 @@ async def dev_node(
         command = [sys.executable, "-m", "node.cli", *arguments]
         async with started(command, env or {}, log, cores) as process:
             await _until(ready.exists, process, log)
-            yield json.loads(ready.read_text())
+            yield {**json.loads(ready.read_text()), "data": str(folder / "data")}
 
 
 @asynccontextmanager
