@@ -49,5 +49,6 @@ class Standing:
         self._look, now = None, loop.time()
         for limit, since in self._waiting.items():
             when = limit.when()
-            if when is not None and when > now:
+            # One that is over may still be here, and cannot be moved: uvloop's timers come up to 1 ms early.
+            if when is not None and not limit.expired():
                 limit.reschedule(min(when, max(now, since + _STANDS * short)))
