@@ -42,14 +42,21 @@ def in_memory(folder: Path) -> Iterator[int]:
     locked memory (mlock(2)) does not allow it, nothing is held."""
     held = 0
     with ExitStack() as maps:
-        for path in folder.rglob("*"):
-            if "pg_wal" in path.parts or not path.is_file() or path.stat().st_size < _SMALL:
-                continue
-            with suppress(OSError), path.open("rb") as file:
-                kept = mmap.mmap(file.fileno(), 0, flags=mmap.MAP_SHARED | _MAP_LOCKED, prot=mmap.PROT_READ)
-                maps.callback(kept.close)
-                held += len(kept)
+        for place, folders, names in os.walk(folder):
+            if "pg_wal" in folders:  # written, not read
+                folders.remove("pg_wal")
+            for path in (Path(place, name) for name in names):
+                # PostgreSQL is at work: any of them may be gone, or have been cut to nothing, since it was listed.
+                with suppress(OSError, ValueError):
+                    if path.stat().st_size >= _SMALL:
+                        kept = maps.enter_context(_locked(path))
+                        held += len(kept)
         yield held
+
+
+def _locked(path: Path) -> mmap.mmap:
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, flags=mmap.MAP_SHARED | _MAP_LOCKED, prot=mmap.PROT_READ)
 
 
 def stolen() -> float:

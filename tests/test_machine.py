@@ -19,6 +19,7 @@ def test_large_files_stay_in_memory_while_the_block_runs(tmp_path: Path) -> None
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "table").write_bytes(bytes(2 << 20))
     (tmp_path / "base" / "small").write_bytes(b"x")
+    (tmp_path / "base" / "gone").symlink_to(tmp_path / "removed-meanwhile")
     (tmp_path / "pg_wal").mkdir()
     (tmp_path / "pg_wal" / "segment").write_bytes(bytes(2 << 20))  # written, not read
     before = _locked()
