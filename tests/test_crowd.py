@@ -255,6 +255,27 @@ async def test_who_waits_already_is_not_left_behind_when_the_queue_stands() -> N
     assert not queue._waiting
 
 
+async def test_who_is_being_told_already_keeps_nobody_behind_it_waiting() -> None:
+    """A limit that has expired cannot be moved; it is in the list until its task runs."""
+    queue, loop, never = Standing(), asyncio.get_running_loop(), asyncio.Event()
+
+    async def waits() -> None:
+        async with queue.patience(60.0, 5.0):
+            await never.wait()
+
+    first, second = (asyncio.create_task(waits()) for _ in range(2))
+    await asyncio.sleep(0)
+    over, behind = queue._waiting
+    over.reschedule(loop.time())  # its time-out runs next, and the look at the queue before its task
+    looked = loop.create_future()
+    loop.call_soon(lambda: (queue._shorten(loop, 0.001), looked.set_result(over in queue._waiting)))
+    async with asyncio.timeout(30):
+        assert await looked
+        done = await asyncio.gather(first, second, return_exceptions=True)
+    assert [type(error) for error in done] == [TimeoutError, TimeoutError]
+    assert behind.expired()
+
+
 @pytest.mark.filterwarnings("default::ResourceWarning")
 def test_more_than_one_connection_is_taken_in_a_turn() -> None:
     """libuv alone takes one; and none is taken once the server is closed."""
