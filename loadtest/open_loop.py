@@ -92,8 +92,8 @@ async def latencies(port: int, paths: Callable[[], str], rate: float, seconds: f
     """Seconds from when each was due to its whole answer, sorted. `most` connections at the most; who finds none free
     waits, and its waiting counts.
 
-    Each connection has had an answer before that: a client's `connect` returns before the server has accepted, and one
-    that still took in 256 of them when the first requests were due was late with more than a hundredth of a short round.
+    Each connection has had an answer before that: a client's `connect` returns before the server has accepted, and who
+    still took in 256 of them when the first requests were due was late with over a hundredth of a short round.
 
     Wants a core of its own: it asks the clock in each turn of the loop. A timer of 1 ms sent ten at once at 10,000 a
     second, which nobody's requests do; nor are requests made, or garbage collected, while it counts."""

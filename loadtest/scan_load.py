@@ -23,6 +23,7 @@ _BEFORE, _AFTER = b'class="claim" src="', b'"'
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 _PHONES = 50_000
 _HTML = {"Accept": "text/html"}
+_FIRST = request("GET", "/health/live")
 
 
 class Phones:
@@ -61,21 +62,29 @@ class Phones:
 
 
 class Scanner(asyncio.Protocol):
-    """One connection that scans."""
+    """One connection that scans, from when it is told to begin. Before that it has had an answer: `ready`."""
 
-    def __init__(self, phones: Phones, load: Load, due: Iterator[float], until: float, timed: bool) -> None:
-        self._phones, self._load, self._due, self._until, self._timed = phones, load, due, until, timed
-        self.done = asyncio.get_running_loop().create_future()
+    def __init__(self, phones: Phones, load: Load, timed: bool) -> None:
+        self._phones, self._load, self._timed = phones, load, timed
+        loop = asyncio.get_running_loop()
+        self.ready, self.done = loop.create_future(), loop.create_future()
+        self._due: Iterator[float] = iter(())
+        self._until = 0.0
         self._begin, self._number, self._end, self._in_page = 0.0, 0, b"", False
         self._received, self._wanted = b"", 0
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport: Any = transport
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport  # uvloop's is no asyncio.Transport
+        self._transport.write(_FIRST)
+
+    def begin(self, due: Iterator[float], until: float) -> None:
+        self._due, self._until = due, until
         self._next()
 
     def connection_lost(self, error: Exception | None) -> None:
-        if not self.done.done():
-            self.done.set_exception(error or ConnectionResetError("closed before its answer"))
+        for waited_for in (self.ready, self.done):
+            if not waited_for.done():
+                waited_for.set_exception(error or ConnectionResetError("closed before its answer"))
 
     def _next(self) -> None:
         due, now = next(self._due), time.perf_counter()
@@ -106,7 +115,9 @@ class Scanner(asyncio.Protocol):
             return
         self._received, self._wanted = b"", 0
         good = received[9:12] == b"200"
-        if self._in_page:
+        if not self.ready.done():
+            self.ready.set_result(None)
+        elif self._in_page:
             self._in_page = False
             self._transport.write(b"".join((b"GET ", self._phones.image(self._number, received), self._end)))
         else:
@@ -120,20 +131,24 @@ class Scanner(asyncio.Protocol):
 async def scan_load(
     port: int, phones: Phones, seconds: float, rate: float | None, connections: int, most: int | None = None
 ) -> Load:
-    """Scans from all connections for so long, `most` of them; with a `rate`, that many a second by the clock."""
-    load, start = Load(), time.perf_counter()
+    """Scans from all connections for so long, `most` of them; with a `rate`, that many a second by the clock, which
+    starts when each connection is accepted: taking in 256 of them is a storm of its own."""
+    load, loop = Load(), asyncio.get_running_loop()
+    made = []
+    for _ in range(connections):
+        made.append(
+            (await loop.create_connection(lambda: Scanner(phones, load, rate is not None), "127.0.0.1", port))[1]
+        )
+    await asyncio.gather(*(scanner.ready for scanner in made))
+    start = time.perf_counter()
     turns: Iterator[float] = (
         (start + n / rate for n in itertools.count()) if rate else (start for _ in itertools.count())
     )
     if most is not None:
         turns = itertools.chain(itertools.islice(turns, most), itertools.repeat(float("inf")))
-    loop, made = asyncio.get_running_loop(), []
-    for _ in range(connections):
-        _, scanner = await loop.create_connection(
-            lambda: Scanner(phones, load, turns, start + seconds, rate is not None), "127.0.0.1", port
-        )
-        made.append(scanner.done)
-    await asyncio.gather(*made)
+    for scanner in made:
+        scanner.begin(turns, start + seconds)
+    await asyncio.gather(*(scanner.done for scanner in made))
     load.seconds = time.perf_counter() - start
     if load.wrong:
         raise RuntimeError(f"{len(load.wrong)} wrong answers: {load.wrong[:3]}")
