@@ -82,9 +82,9 @@ class Scanner(asyncio.Protocol):
         self._next()
 
     def connection_lost(self, error: Exception | None) -> None:
-        for waited_for in (self.ready, self.done):
-            if not waited_for.done():
-                waited_for.set_exception(error or ConnectionResetError("closed before its answer"))
+        waited_for = self.done if self.ready.done() else self.ready
+        if not waited_for.done():
+            waited_for.set_exception(error or ConnectionResetError("closed before its answer"))
 
     def _next(self) -> None:
         due, now = next(self._due), time.perf_counter()
@@ -134,21 +134,21 @@ async def scan_load(
     """Scans from all connections for so long, `most` of them; with a `rate`, that many a second by the clock, which
     starts when each connection is accepted: taking in 256 of them is a storm of its own."""
     load, loop = Load(), asyncio.get_running_loop()
-    made = []
-    for _ in range(connections):
-        made.append(
-            (await loop.create_connection(lambda: Scanner(phones, load, rate is not None), "127.0.0.1", port))[1]
-        )
-    await asyncio.gather(*(scanner.ready for scanner in made))
+
+    def scanner() -> Scanner:
+        return Scanner(phones, load, rate is not None)
+
+    made = [(await loop.create_connection(scanner, "127.0.0.1", port))[1] for _ in range(connections)]
+    await asyncio.gather(*(one.ready for one in made))
     start = time.perf_counter()
     turns: Iterator[float] = (
         (start + n / rate for n in itertools.count()) if rate else (start for _ in itertools.count())
     )
     if most is not None:
         turns = itertools.chain(itertools.islice(turns, most), itertools.repeat(float("inf")))
-    for scanner in made:
-        scanner.begin(turns, start + seconds)
-    await asyncio.gather(*(scanner.done for scanner in made))
+    for one in made:
+        one.begin(turns, start + seconds)
+    await asyncio.gather(*(one.done for one in made))
     load.seconds = time.perf_counter() - start
     if load.wrong:
         raise RuntimeError(f"{len(load.wrong)} wrong answers: {load.wrong[:3]}")
