@@ -146,6 +146,8 @@ async def fetch_each(
     conn: ReadConnection, prefix_ids: Sequence[int], shards: Sequence[int], suffixes: Sequence[str]
 ) -> list[Row | None]:
     """The row of each (prefix, shard, suffix), in order; None where there is none."""
+    if len(suffixes) == 1:  # without arrays it takes 71 us of both sides instead of 92
+        return [await fetch(conn, shards[0], prefix_ids[0], suffixes[0])]
     found: list[Row | None] = [None] * len(suffixes)
     for record in await conn.fetch(_SELECT_EACH, range(len(suffixes)), shards, prefix_ids, suffixes):
         found[record["n"]] = _row(record)
