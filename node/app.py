@@ -44,6 +44,7 @@ from node.http.resolver import FrontDoor
 from node.http.short_registration import ShortRegistration
 from node.migrate import check
 from node.runtime import close_node, open_node, reading
+from node.standing import asked
 from node.writing import Replayed, housekeeping
 
 _log = logging.getLogger(__name__)
@@ -183,7 +184,8 @@ class Guard:
             if sum(len(k) + len(v) for k, v in scope["headers"]) > MAX_HEADERS:
                 await problems.response(HeadTooLarge.of())(scope, receive, observed)
             else:
-                await self._app(scope, receive, observed)
+                with asked():
+                    await self._app(scope, receive, observed)
         except Exception:
             # The application has answered with a problem document before it raised; an answer that broke off
             # must break the connection too, or the client would take it for whole.

@@ -5,10 +5,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
 
 _STANDS = 2.0  # times the short patience without a moment in which nobody waited
+# Since when the request that a task answers is in hand, in the loop's time. By task and not by context: a group or a
+# flight of reads that a request sets off goes on without it.
+_asked: WeakKeyDictionary[asyncio.Task[Any], float] = WeakKeyDictionary()
+
+
+@contextmanager
+def asked() -> Iterator[None]:
+    """The present task answers a request: what it has waited for elsewhere, its key among it, is of its patience."""
+    task = asyncio.current_task()
+    assert task is not None
+    _asked[task] = asyncio.get_running_loop().time()
+    try:
+        yield
+    finally:
+        del _asked[task]
 
 
 class Standing:
@@ -26,15 +43,21 @@ class Standing:
     @asynccontextmanager
     async def patience(self, most: float, short: float) -> AsyncIterator[None]:
         """Wait inside for `most` s, or for `short` where the queue stands; 0 for `short`: never. Who joined before it
-        was known to stand waits twice as long as who joins then. TimeoutError when that is over."""
-        loop = asyncio.get_running_loop()
+        was known to stand waits twice as long as who joins then, a request from when it was `asked`. TimeoutError when
+        that is over."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        now = loop.time()
+        since = _asked.get(task, now) if task is not None else now
         if not self._waiting:
             self._since = time.monotonic()
             if short:
                 # A little after `stands` says so: who joins in between joins with the short patience.
                 self._look = loop.call_later(1.1 * _STANDS * short, self._shorten, loop, short)
-        async with asyncio.timeout(min(most, short) if self.stands(short) else most) as limit:
-            self._waiting[limit] = loop.time()
+        if self.stands(short):
+            # A half at the least: with a body that was long on its way it would else have no patience at all.
+            most = min(most, short, max(short / 2, since + _STANDS * short - now))
+        async with asyncio.timeout(most) as limit:
+            self._waiting[limit] = since
             try:
                 yield
             finally:

@@ -14,10 +14,11 @@ import pytest
 from serve_env import serve_env
 from wire import PATIENCE, Said, Serving, get, registered, wire
 
+from node import standing
 from node.accepting import Loop
 from node.embedded_process import free_port
 from node.http.crowd import _ANY, _CALM, _CROWD, _FEWEST, _TICKS, _TWICE, Crowd
-from node.standing import Standing
+from node.standing import Standing, asked
 
 BUSY = "节点繁忙"
 ANSWERED = 0.2  # s in which a refusal comes, or another request is tried
@@ -243,6 +244,45 @@ async def test_who_joins_a_queue_that_only_stands_waits_shortly() -> None:
     async with queue.patience(60.0, 10.0):
         assert not queue.stands(10.0)
     assert queue._look is None
+
+
+async def test_what_a_request_waited_elsewhere_is_of_its_patience() -> None:
+    queue, loop = Standing(), asyncio.get_running_loop()
+
+    async def left(spent: float, queue: Standing) -> float:
+        with asked():
+            task = asyncio.current_task()
+            assert task is not None
+            standing._asked[task] -= spent
+            async with queue.patience(60.0, 10.0):
+                when = list(queue._waiting)[-1].when()
+                assert when is not None
+                return when - loop.time()
+
+    async with queue.patience(60.0, 10.0):
+        queue._since -= 21.0
+        found = [await asyncio.create_task(left(spent, queue)) for spent in (0.0, 9.0, 12.0, 25.0)]
+    assert [9 < found[0] <= 10, 9 < found[1] <= 10, 7 < found[2] <= 8, 4 < found[3] <= 5] == [True] * 4
+    assert not standing._asked
+
+
+async def test_what_a_request_waited_elsewhere_is_of_its_patience_when_the_queue_stands() -> None:
+    queue, never = Standing(), asyncio.Event()
+
+    async def waits() -> None:
+        with asked():
+            task = asyncio.current_task()
+            assert task is not None
+            standing._asked[task] -= 50.0
+            async with queue.patience(60.0, 10.0):
+                await never.wait()
+
+    waiting = asyncio.create_task(waits())
+    await asyncio.sleep(0)
+    queue._shorten(asyncio.get_running_loop(), 10.0)
+    async with asyncio.timeout(5):
+        with pytest.raises(TimeoutError):
+            await waiting
 
 
 async def test_who_waits_already_is_not_left_behind_when_the_queue_stands() -> None:
