@@ -516,18 +516,31 @@ def test_a_connection_is_opened_only_where_none_is_free() -> None:
     assert all(late >= 0.0 for _, late in used)
 
 
-def test_what_a_hand_is_late_with_is_the_node_s_until_its_answer_is_here() -> None:
-    """Of the 19 s that the second request is late, 5 were the node's, which kept the only hand for so long."""
+def test_what_a_hand_is_late_with_is_the_node_s_while_it_had_an_earlier_request() -> None:
+    """The first of 20 s late is nobody's but the generator's; then the node keeps the only hand for 5 s each time."""
     begin, late_of = monotonic() - 20.0, []
 
     def do(client: Lean, arrival: Arrival, late: float) -> None:
         late_of.append(late)
-        client.came = begin + 6.0 if arrival.due == 0.0 else monotonic()
+        client.came = monotonic() + 5.0
 
     client = Lean(Target.of("http://127.0.0.1:1"), 1.0)
-    Hands(1, lambda: client, do).work(iter([Arrival(due, "resolve", 0, 0.5, 0.5) for due in (0.0, 1.0)]), begin)
-    assert late_of[0] >= 20.0  # it had no answer to wait for
-    assert 14.0 <= late_of[1] < 19.0
+    due = [Arrival(due, "resolve", 0, 0.5, 0.5) for due in (0.0, 1.0, 2.0)]
+    Hands(1, lambda: client, do).work(iter(due), begin)
+    assert [int(late) for late in late_of] == [20, 19 - 5, 18 - 10]
+
+
+def test_what_was_over_before_a_request_was_due_keeps_it_from_nothing() -> None:
+    begin, late_of = monotonic() - 20.0, []
+
+    def do(client: Lean, arrival: Arrival, late: float) -> None:
+        late_of.append(late)
+        client.came = monotonic() if arrival.due else begin + 1.0  # read 19 s late
+
+    client = Lean(Target.of("http://127.0.0.1:1"), 1.0)
+    due = [Arrival(due, "resolve", 0, 0.5, 0.5) for due in (0.0, 1.0)]
+    Hands(1, lambda: client, do).work(iter(due), begin)
+    assert [int(late) for late in late_of] == [20, 19]
 
 
 def test_how_long_an_answer_lay_unread_is_known() -> None:
@@ -554,6 +567,21 @@ def test_how_long_an_answer_lay_unread_is_known() -> None:
         assert asked.get().body == b"{}"
     assert 0.2 <= client.lain < 30.0
     client.close()
+
+
+def test_how_long_a_connection_was_open_unused_is_known() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = Lean(Target.of(f"http://127.0.0.1:{server.getsockname()[1]}"), 60.0)
+        client._connect()
+        before = client.lain
+        assert before < 0.18  # nobody was busy
+        opened = gevent.spawn(client._connect)
+        gevent.sleep(0)  # it has begun, and waits for the loop to say that it is open
+        assert not opened.ready()
+        threading.Event().wait(0.2)
+        opened.get()
+        assert 0.18 <= client.lain - before < 30.0  # the kernel counts in ticks of up to 10 ms
+        client.close()
 
 
 def test_the_day_is_counted_apart(tmp_path: Path) -> None:

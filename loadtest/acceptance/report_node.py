@@ -88,13 +88,15 @@ def steps(result: Result) -> str:
     else:
         found += note("没有拐点：第一级即未及时完成。", "No knee: even the first step was not served in time.")
     found += note(
-        "逐级加压时，发生器因自身处理器不足而迟发、迟读（应答已由内核收到并打上时间戳）的时间不计入时延；"
-        "连接全被占用时，只有应答到达之前的等待才计入"
+        "逐级加压时，发生器因自身处理器不足而迟发、迟读（应答已由内核收到并打上时间戳，"
+        "或连接早已接通）的时间不计入时延；"
+        "连接全被占用时，只有节点占用连接的时间（自发出请求至应答到达）才计入"
         "（白天与演练仍自应发时起算，至读到为止）；迟发次数见“发生器”。",
         "In the steps what the generator sent late for want of a processor is no latency, nor what it read late: the"
-        " time for which an answer lay in the generator's kernel, by its stamp; where all connections are taken, only"
-        " the wait until an answer was there is the node's (in the day and the drills it counts from when a request was"
-        " due to when its answer was read); how often it was late stands under the generator.",
+        " time for which an answer, or a connection that was open, lay in the generator's kernel, by its stamps; where"
+        " all are taken, only the time for which the node had them is the node's (in the day and the drills latency"
+        " counts from when a request was due to when its answer was read); how often it was late stands under the"
+        " generator.",
     )
     return found + "".join(figure(plot) for plot in plots.knee(result))
 
