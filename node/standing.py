@@ -11,6 +11,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 _STANDS = 2.0  # times the short patience without a moment in which nobody waited
+_LEFT = 0.5  # of it, whatever was waited elsewhere: with a body that was long on its way there would else be none
 # Since when the request that a task answers is in hand, in the loop's time. By task and not by context: a group or a
 # flight of reads that a request sets off goes on without it.
 _asked: WeakKeyDictionary[asyncio.Task[Any], float] = WeakKeyDictionary()
@@ -47,15 +48,14 @@ class Standing:
         that is over."""
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         now = loop.time()
-        since = _asked.get(task, now) if task is not None else now
+        since = max(_asked.get(task, now) if task is not None else now, now - (_STANDS - _LEFT) * short)
         if not self._waiting:
             self._since = time.monotonic()
             if short:
                 # A little after `stands` says so: who joins in between joins with the short patience.
                 self._look = loop.call_later(1.1 * _STANDS * short, self._shorten, loop, short)
         if self.stands(short):
-            # A half at the least: with a body that was long on its way it would else have no patience at all.
-            most = min(most, short, max(short / 2, since + _STANDS * short - now))
+            most = min(most, short, since + _STANDS * short - now)
         async with asyncio.timeout(most) as limit:
             self._waiting[limit] = since
             try:
