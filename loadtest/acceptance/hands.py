@@ -36,6 +36,7 @@ class Hands:
 
     def _hand(self, due: Iterator[Arrival], start: float) -> None:
         held: deque[tuple[float, float]] = deque()  # when the node had this hand: from a request to its answer
+        kept = 0.0  # s of these in all: added up anew each time, what a pause leaves behind would grow with its square
         for arrival in due:
             at = start + arrival.due
             wait = at - monotonic()
@@ -46,13 +47,16 @@ class Hands:
             # of it taken for the node's, the refusals of a crowd seemed 2.7 s late, of which the node took 0.9 at the
             # most. Arrivals come in the order of their times: what was over before this one was due is for no later.
             while held and held[0][1] <= at:
-                held.popleft()
-            late = max(0.0, monotonic() - at - sum(came - max(asked, at) for asked, came in held))
+                asked, came = held.popleft()
+                kept -= came - asked
+            before = max(0.0, at - held[0][0]) if held else 0.0  # one follows the other: only the first may reach back
+            late = max(0.0, monotonic() - at - (kept - before))
             connection = self._free.popleft() if self._free else self._connect()
             asked = monotonic()
             self._do(connection, arrival, late)
             if connection.came > asked:  # else nobody was asked: tens of thousands are given up when a phase is over
                 held.append((asked, connection.came))
+                kept += connection.came - asked
             self._free.append(connection)
 
 
