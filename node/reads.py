@@ -1,25 +1,24 @@
 """The public view of handles, from Valkey or PostgreSQL, batched.
 
 The first read of a handle is answered from PostgreSQL and not kept, which is always right and needs no lease: most
-codes of 一物一码 are resolved once. At the second one Valkey is asked; where it has nothing the handle is admitted: a
-lease is asked for, then PostgreSQL, then it is kept.
+codes of 一物一码 are resolved once. At the second one Valkey is asked; where it has nothing the answer is PostgreSQL's
+again, and the handle is admitted (node/admissions.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from array import array
 from collections.abc import Callable
 from functools import partial
 
+from node.admissions import Admissions
 from node.bodies import Bodies
-from node.cache import Fill
 from node.generations import Generations
 from node.joining import Ask, Found, Joiner, Waiter
-from node.kept import Form, Kept, View, is_good, opened, packed, packed_absent
-from node.lookups import KnownLots, dependents_of, find_each, may_be_kept
+from node.kept import Form, Kept, View, is_good, opened
+from node.lookups import KnownLots, find_each
 from node.model import Prefix
 from node.records import Resolved
 from node.runtime import Node, ReadConnection, reading
@@ -65,9 +64,8 @@ class Reads:
         )
         self._cached = joiner(self._from_cache, flights=_CACHE_FLIGHTS)
         self._stored = joiner(self._from_store, flights=_STORE_FLIGHTS, hold=partial(reading, node))
-        # Apart: who is read for the first time, as most are, waits for no lease of others.
-        self._admitting = joiner(self._admit, flights=1)
         self._lots, self._bodies = KnownLots(node.fence), Bodies()
+        self._admissions = Admissions(node, self._lots, self._bodies)
         self._missed, self._absent = Doorkeeper(20), Doorkeeper(13)
         self._second, self._negatives = 0, 0
         self.generations = Generations(node)
@@ -131,54 +129,22 @@ class Reads:
                 changes = self.generations.of_changes(ask.prefix.prefix)
                 ask.answer(Found(ask.started, _kept_view(ask.handle, ask.prefix, kept, entry), changes))
         if missed:
-            self._admitting.take(missed)
+            self._stored.take(missed)
+        for ask in missed:
+            if self._admitted(ask.handle):
+                self._admissions.add(ask)
         await self.generations.make(names)  # what was answered above is older
 
     async def _from_store(self, asks: list[Ask], conn: ReadConnection) -> None:
         """Read, and not kept."""
-        self._renew(asks)
-        await self._read(asks, conn)
-
-    async def _admit(self, asks: list[Ask], _: None) -> None:
-        """Read, and kept by those who are given a lease."""
-        epoch, turn = self._node.fence.epoch, self._node.fence.turn
-        self._renew(asks)
-        token, generations = await self._leases(epoch, asks)
-        fills: list[Fill] = []
-        async with reading(self._node) as conn:
-            founds = await self._read(asks, conn)
-        for ask, found in zip(asks, founds, strict=True):
-            if ask.handle in generations:
-                fills += self._fill(found, ask, turn, generations[ask.handle])
-        if fills:
-            await self._node.cache.fill(epoch, token, fills)
-
-    def _renew(self, asks: list[Ask]) -> None:
-        """What callers knew of their prefixes may have moved while they waited; what is known in this turn is right."""
-        for ask in asks:
+        for ask in asks:  # its prefix may have moved while it waited; what is known in this turn is right
             ask.prefix = self._node.fence.prefixes.get(ask.prefix.prefix, ask.prefix)
-
-    async def _read(self, asks: list[Ask], conn: ReadConnection) -> list[Found]:
         async with asyncio.timeout(_SLOW):
             rows = await find_each(self._node, conn, asks, self._lots)
-        founds = []
         for ask, resolved in zip(asks, rows, strict=True):
             found = Found.stored(ask.started, resolved, self._bodies.view) if resolved else Found(ask.started)
             ask.answer(found)
             (self._missed if resolved else self._absent).note(hash(ask.handle))
-            founds.append(found)
-        return founds
-
-    async def _leases(self, epoch: int, asks: list[Ask]) -> tuple[str, dict[str, bytes]]:
-        """(token, generation of its prefix by handle) for those that this reader may fill."""
-        wanted = [ask for ask in asks if self._admitted(ask.handle)] if self._node.fence.enabled else []
-        if not wanted:
-            return "", {}
-        token = secrets.token_hex(8)
-        prefixes = list(dict.fromkeys(ask.prefix.prefix for ask in wanted))
-        granted, found = await self._node.cache.lease(epoch, token, [ask.handle for ask in wanted], prefixes)
-        generations = dict(zip(prefixes, found, strict=True))
-        return token, {a.handle: generations[a.prefix.prefix] for a, yes in zip(wanted, granted, strict=True) if yes}
 
     def _admitted(self, handle: str) -> bool:
         """Made-up codes have a budget of their own: no set of them pushes real ones out."""
@@ -191,20 +157,6 @@ class Reads:
             self._second, self._negatives = second, 0
         self._negatives += 1
         return self._negatives <= _NEGATIVES
-
-    def _fill(self, found: Found, ask: Ask, turn: int, generation: bytes) -> list[Fill]:
-        fence, settings = self._node.fence, self._node.settings
-        if found.resolved is None:
-            if not generation:
-                return []
-            return [(ask.handle, packed_absent([], generation), settings.negative_ttl)]
-        names = dependents_of(found.resolved)
-        # A dependent that moved while it was read: its number is known, not whether the read saw it.
-        if fence.moved_since(names, turn) or not may_be_kept(found.resolved):
-            return []
-        view = found.view()
-        assert view is not None
-        return [(ask.handle, packed(view, [(name, fence.stamp(name)) for name in names]), settings.cache_ttl)]
 
 
 def reads_of(node: Node) -> Reads:

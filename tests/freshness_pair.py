@@ -71,18 +71,22 @@ class Pair:
         return str(document["values"][0]["data"]["value"].rpartition("/")[2])
 
     async def in_valkey(self, handle: str) -> bool:
-        """Whether an entry of it is there, of whatever epoch."""
-        valkey = redis.Redis.from_url(self.cluster.servers.redis_url)
-        try:
-            return bool([key async for key in valkey.scan_iter(match=f"*:r:{handle}")])
-        finally:
-            await valkey.aclose()
+        return await in_valkey(self.cluster.servers.redis_url, handle)
 
     async def keep(self, handle: str) -> None:
         """It is kept in Valkey, and B answers it from there: a second miss admits it."""
         async with asyncio.timeout(30):
             while (await self.ask(self.b, "GET", f"/{handle}?explain=1", b"", self.key))[1]["tier"] != "cache":
                 await self.read(self.b, handle)
+
+
+async def in_valkey(redis_url: str, handle: str) -> bool:
+    """Whether an entry of it is there, of whatever epoch."""
+    valkey = redis.Redis.from_url(redis_url)
+    try:
+        return bool([key async for key in valkey.scan_iter(match=f"*:r:{handle}")])
+    finally:
+        await valkey.aclose()
 
 
 @asynccontextmanager

@@ -37,7 +37,7 @@ class Told:
 async def reader(settings: Any) -> AsyncIterator[Node]:
     opened = await open_node(settings)
     await polling.start(opened)
-    opened.tasks.append(asyncio.create_task(polling.keep_polling(opened)))
+    opened.tasks.append(asyncio.create_task(polling.keep_polling(opened), name="polling"))
     yield opened
     await close_node(opened)
 
@@ -158,7 +158,7 @@ async def test_without_valkey_copies_run_out(place: Place, client: Any, firm: An
     first = copy.group.until
     await place.later(lambda: copy.group.until > first)
     place.node.fence.enabled = False  # as the fence says of an epoch that is shut
-    place.node.tasks[-1].cancel()
+    next(task for task in place.node.tasks if task.get_name() == "polling").cancel()
     await asyncio.sleep(0)
     until = copy.group.until
     await place.later(lambda: time.monotonic() > until + SECONDS)

@@ -45,11 +45,14 @@ async def test_lease_an_overtaken_reader_cannot_put_back_what_it_read(pair: Pair
     for _ in range(ATTEMPTS):
         handle = await pair.item()
         await pair.read(pair.b, handle)  # its first miss
-        answer = pair.b.postgres.catch(Way.DOWN, f"{handle}/first".encode())
-        overtaken = asyncio.create_task(pair.ask(pair.b, "GET", f"/{handle}"))  # its second: a lease, and the row ...
-        await asyncio.wait_for(answer.seen.wait(), 30)
-        await pair.change(handle)  # ... which changes before it arrives
-        answer.release()
+        # Its second: the row for the answer, and a lease and the row for what is kept ...
+        rows = [pair.b.postgres.catch(Way.DOWN, f"{handle}/first".encode()) for _ in range(2)]
+        overtaken = asyncio.create_task(pair.ask(pair.b, "GET", f"/{handle}"))
+        for row in rows:
+            await asyncio.wait_for(row.seen.wait(), 30)
+        await pair.change(handle)  # ... which changes before they arrive
+        for row in rows:
+            row.release()
         if (await overtaken)[0] == 200:  # 503: it waited longer for PostgreSQL than a reader may
             break
     await late_fill(pair, handle)
