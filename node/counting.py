@@ -6,15 +6,16 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from node import scans, statistics, suspicions
 from node.errors import Unavailable
 from node.runtime import Node
-from node.settling import Ledger, settle
+from node.settling import settle
 
-# With the few milliseconds of the commits a kill loses less than a second.
+# With the few milliseconds of the commits a kill loses less than a second: what is counted waits for the end of a
+# period, and scans then for their part.
 _PERIOD = 0.8
+_SCANS_PERIOD, _SCANS_SPREAD = 0.45, 0.35
 _TIDY_SECONDS = 15.0
 _FLUSH_SECONDS = 10.0  # PostgreSQL may be on its way back when the node is stopped
 _log = logging.getLogger(__name__)
@@ -25,15 +26,22 @@ class Counting:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._ledgers: list[Ledger[Any]] = [statistics.ledger(node), scans.ledger(node)]
-        self._lock = asyncio.Lock()
+        self._statistics, self._scans = statistics.ledger(node), scans.ledger(node)
+        self._settling, self._settling_scans = asyncio.Lock(), asyncio.Lock()
         self._tidied = 0.0
 
     async def settle(self) -> None:
         """Apply all that was counted until now; raises Unavailable while PostgreSQL is away."""
-        async with self._lock:
-            for ledger in self._ledgers:
-                await settle(self._node, ledger)
+        await self._settle_statistics()
+        await self._settle_scans(0.0)
+
+    async def _settle_statistics(self) -> None:
+        async with self._settling:
+            await settle(self._node, self._statistics)
+
+    async def _settle_scans(self, spread: float = _SCANS_SPREAD) -> None:
+        async with self._settling_scans:
+            await settle(self._node, self._scans, spread=spread)
 
     async def look(self) -> None:
         """Score what was touched; now and then also each prefix's day, and let go of what is over."""
@@ -48,7 +56,11 @@ class Counting:
 
     async def keep(self) -> None:
         """Settle and look until cancelled; apart, so that a long look does not make a second longer."""
-        await asyncio.gather(_every(_PERIOD, self.settle), _every(1.0, self.look))
+        await asyncio.gather(
+            _every(_PERIOD, self._settle_statistics),
+            _every(_SCANS_PERIOD, self._settle_scans),
+            _every(1.0, self.look),
+        )
 
     async def close(self) -> None:
         """Settle the rest before the pools are closed: a clean stop loses nothing."""

@@ -17,6 +17,7 @@ _MAX_KNOWN = 200_000  # items known to have been scanned: about 30 MB
 _MAX_COUNTS = 50_000  # items of which a recent count is held
 MAX_LATER = 200_000  # claims that wait; ten times what a worker takes in a second
 PART = 1_000  # claims settled in one transaction: about 7 ms of the loop, in pieces of 2
+_LEAST_PART, _PARTS = 100, 8  # smaller ones cost more for each claim; so many are spread well enough
 
 Item = tuple[str, str]  # prefix, suffix
 Counts = dict[Item, tuple[int, float]]  # how many scans of it, and when that was asked (monotonic s)
@@ -109,4 +110,5 @@ class ScanMemory:
         costs five times its claim's marks."""
         taken, self.later = self.later, []
         taken.sort(key=_item_of)
-        return [taken[start : start + PART] for start in range(0, len(taken), PART)]
+        size = max(_LEAST_PART, min(PART, -(-len(taken) // _PARTS)))
+        return [taken[start : start + size] for start in range(0, len(taken), size)]

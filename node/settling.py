@@ -7,6 +7,7 @@ what was counted since the last one, at most a second, and nothing is counted tw
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import uuid
@@ -22,7 +23,7 @@ from node.store import settling as store
 
 _T = TypeVar("_T")
 # Settlements that wait while PostgreSQL is away; beyond it the newest are merged, so memory does not grow with time.
-_MAX_WAITING = 60
+_MAX_WAITING = 120
 _log = logging.getLogger(__name__)
 
 
@@ -52,11 +53,15 @@ class Ledger(Generic[_T]):
             self.waiting.append((self.number, now, taken))
 
 
-async def settle(node: Node, ledger: Ledger[_T], now: float | None = None) -> int:
+async def settle(node: Node, ledger: Ledger[_T], now: float | None = None, spread: float = 0.0) -> int:
     """Apply all that was counted until now; how many settlements were applied. Raises Unavailable, and keeps what
-    was not applied, while PostgreSQL is away."""
+    was not applied, while PostgreSQL is away.
+
+    `spread`: s over which the parts are spread. All at once they took processors from whoever was answered in that
+    part of each second.
+    """
     ledger.gather(time.time() if now is None else now)
-    applied = 0
+    applied, begun, parts = 0, time.monotonic(), len(ledger.waiting)
     while ledger.waiting:
         number, taken_at, counted = ledger.waiting[0]
 
@@ -78,4 +83,7 @@ async def settle(node: Node, ledger: Ledger[_T], now: float | None = None) -> in
             _log.exception("a settlement of %s cannot be applied and is given up", ledger.kind)
             metrics.settlements_lost_total.inc()
         ledger.waiting.popleft()
+        done_by = begun + spread * (1 - len(ledger.waiting) / parts)
+        if ledger.waiting and (early := done_by - time.monotonic()) > 0:
+            await asyncio.sleep(early)
     return applied
