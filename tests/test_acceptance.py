@@ -21,6 +21,7 @@ from gevent.event import Event
 
 from loadtest.acceptance import command, drills, profiles, resources, steps, sweep
 from loadtest.acceptance.arrivals import Arrival, popular, schedule
+from loadtest.acceptance.away import Away
 from loadtest.acceptance.book import Book
 from loadtest.acceptance.calls import Day
 from loadtest.acceptance.firms import SINGLE, Share, batches, firms, sizes
@@ -501,8 +502,8 @@ def test_a_connection_is_opened_only_where_none_is_free() -> None:
         made.append(Lean(target, 1.0))
         return made[-1]
 
-    def do(client: Lean, arrival: Arrival, late: float) -> None:
-        used.append((client, late))
+    def do(client: Lean, arrival: Arrival, late: Callable[[], float]) -> None:
+        used.append((client, late()))
         if arrival.due == 0.0:
             if len(made) == 3:
                 third.set()
@@ -516,31 +517,38 @@ def test_a_connection_is_opened_only_where_none_is_free() -> None:
     assert all(late >= 0.0 for _, late in used)
 
 
-def test_what_a_hand_is_late_with_is_the_node_s_while_it_had_an_earlier_request() -> None:
-    """The first of 20 s late is nobody's but the generator's; then the node keeps the only hand for 5 s each time."""
-    begin, late_of = monotonic() - 20.0, []
+def test_all_hands_are_away_only_until_an_answer_came_whenever_it_is_read() -> None:
+    away = Away(2, 100.0)
+    away.leave(101.0)
+    away.leave(102.0)
+    away.back(108.0, 108.0)
+    assert away.full(100.0, 101.9) == 0.0  # one of two
+    assert away.full(100.0, 105.0) == pytest.approx(3.0, abs=0.05)  # as far as anybody knows
+    away.back(103.0, 109.0)  # read 6 s late
+    assert away.full(100.0, 105.0) == pytest.approx(1.0, abs=0.05)
+    assert away.full(102.5, 105.0) == pytest.approx(0.5, abs=0.05)
+    away.leave(110.0)
+    away.leave(110.5)
+    away.back(112.0, 112.0)
+    away.back(115.0, 115.0)
+    assert away.full(104.0, 115.0) == pytest.approx(1.5, abs=0.05)
 
-    def do(client: Lean, arrival: Arrival, late: float) -> None:
-        late_of.append(late)
-        client.came = monotonic() + 5.0
 
-    client = Lean(Target.of("http://127.0.0.1:1"), 1.0)
-    due = [Arrival(due, "resolve", 0, 0.5, 0.5) for due in (0.0, 1.0, 2.0)]
-    Hands(1, lambda: client, do).work(iter(due), begin)
-    assert [int(late) for late in late_of] == [20, 19 - 5, 18 - 10]
+def test_a_request_is_late_by_the_node_s_doing_while_it_has_all_hands() -> None:
+    """Due at once, all four: the node has two hands for 0.2 s, then the generator reads what has been there since."""
+    late_of: dict[int, float] = {}
 
+    def do(client: Lean, arrival: Arrival, late: Callable[[], float]) -> None:
+        begun = monotonic()
+        gevent.sleep(0.6)
+        client.came = begun + 0.2  # read 0.4 s late
+        gevent.sleep(0)
+        late_of[arrival.number] = late()
 
-def test_what_was_over_before_a_request_was_due_keeps_it_from_nothing() -> None:
-    begin, late_of = monotonic() - 20.0, []
-
-    def do(client: Lean, arrival: Arrival, late: float) -> None:
-        late_of.append(late)
-        client.came = monotonic() if arrival.due else begin + 1.0  # read 19 s late
-
-    client = Lean(Target.of("http://127.0.0.1:1"), 1.0)
-    due = [Arrival(due, "resolve", 0, 0.5, 0.5) for due in (0.0, 1.0)]
-    Hands(1, lambda: client, do).work(iter(due), begin)
-    assert [int(late) for late in late_of] == [20, 19]
+    due = [Arrival(0.0, "resolve", number, 0.5, 0.5) for number in range(4)]
+    Hands(2, lambda: Lean(Target.of("http://127.0.0.1:1"), 1.0), do).work(iter(due), monotonic())
+    assert max(late_of[0], late_of[1]) < 0.2
+    assert min(late_of[2], late_of[3]) > 0.3  # of 0.6 s
 
 
 def test_how_long_an_answer_lay_unread_is_known() -> None:

@@ -71,7 +71,7 @@ class Day(Reads):
             client = Lean(self.target, self.timeout)
             for seconds in (0.2, 1.0, 3.0, 8.0):
                 self.wait(seconds)
-                begun, cause = monotonic(), ""
+                begun, lain, cause = monotonic(), client.lain, ""
                 self.tally.offer(begun - self.start)
                 try:
                     work(client)
@@ -80,7 +80,8 @@ class Day(Reads):
                 except Failed as failed:
                     cause = failed.cause
                 now = monotonic()
-                self.tally.done(now - self.start, "replay", industry, (now - begun) * 1000, cause)
+                taken = now - begun - (client.lain - lain if self.apart else 0.0)
+                self.tally.done(now - self.start, "replay", industry, taken * 1000, cause)
                 if not cause:
                     break
             else:

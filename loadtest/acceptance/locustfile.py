@@ -12,6 +12,7 @@ import gc
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from time import monotonic
@@ -49,7 +50,7 @@ def _day() -> Day:
     share = Share(firms, NUMBER, WORKERS)
     return Day(
         Target.of(SPEC["url"]), share, oracle, Tally(), NUMBER, SPEC["start"], tag, later,
-        timeout=SPEC["timeout"], wait=gevent.sleep, spawn=gevent.spawn,
+        timeout=SPEC["timeout"], wait=gevent.sleep, spawn=gevent.spawn, apart=SPEC["apart"],
     )  # fmt: skip
 
 
@@ -82,12 +83,12 @@ class Arrivals(User):
         self._send(last=True)
         AsyncResult().get()  # nothing more to do: the shape ends us
 
-    def _do(self, client: Lean, arrival: Arrival, start: float, late: float) -> None:
+    def _do(self, client: Lean, arrival: Arrival, start: float, late: Callable[[], float]) -> None:
         assert DAY is not None
         if monotonic() > start + SPEC["seconds"] + SPEC["grace"]:
             DAY.skip(arrival, start)
         else:
-            DAY.run(client, arrival, start, late if SPEC["apart"] else None)
+            DAY.run(client, arrival, start, late)
 
     def _tell(self) -> None:
         while True:

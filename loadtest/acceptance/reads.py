@@ -62,12 +62,13 @@ class Reads:
     timeout: float = 10.0
     wait: Callable[[float], None] = lambda seconds: None
     spawn: Callable[[Callable[[], None]], Any] = lambda work: work()
+    apart: bool = False  # what is the generator's own doing is no latency
     following: list[Any] = field(default_factory=list)  # replays under way
 
-    def run(self, client: Lean, arrival: Arrival, begin: float, own: float | None = None) -> None:
+    def run(self, client: Lean, arrival: Arrival, begin: float, own: Callable[[], float] = float) -> None:
         """Do what is due and note what came of it. Latency counts from when it was due. Where a phase counts apart what
-        is the generator's doing, `own` are the s that it was late with sending, and what its answers lay unread is not
-        counted either."""
+        is the generator's doing, `own` tells, once it is answered, the s that it was late with sending, and what its
+        answers lay unread is not counted either."""
         due, lain = begin + arrival.due, client.lain
         late = monotonic() - due
         if late > 0.01:
@@ -85,8 +86,8 @@ class Reads:
             return
         now = monotonic()
         taken = now - due
-        if own is not None:
-            taken -= own + client.lain - lain
+        if self.apart:
+            taken -= own() + client.lain - lain
         self.tally.offer(due - self.start)
         self.tally.done(now - self.start, arrival.call, industry or "none", taken * 1000, cause, example)
 

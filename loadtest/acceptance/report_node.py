@@ -90,11 +90,11 @@ def steps(result: Result) -> str:
     found += note(
         "逐级加压时，发生器因自身处理器不足而迟发、迟读（应答已由内核收到并打上时间戳，"
         "或连接早已接通）的时间不计入时延；"
-        "连接全被占用时，只有节点占用连接的时间（自发出请求至应答到达）才计入"
+        "只有全部连接都在节点手中（自发出请求至应答到达）的时间才作为等待计入"
         "（白天与演练仍自应发时起算，至读到为止）；迟发次数见“发生器”。",
         "In the steps what the generator sent late for want of a processor is no latency, nor what it read late: the"
-        " time for which an answer, or a connection that was open, lay in the generator's kernel, by its stamps; where"
-        " all are taken, only the time for which the node had them is the node's (in the day and the drills latency"
+        " time for which an answer, or a connection that was open, lay in the generator's kernel, by its stamps; who"
+        " waits for a connection waits for the node only while it has all of them (in the day and the drills latency"
         " counts from when a request was due to when its answer was read); how often it was late stands under the"
         " generator.",
     )
