@@ -2,10 +2,12 @@
 
 One worker with its PostgreSQL and Valkey on one core, clients on the other. Honest requests come at a fixed rate
 whatever happens, and their time counts from when they were due, so that a late answer makes those behind it late too.
-Blocks of short rounds without and with the hostile connections take turns, and each block with them is judged beside
-the one before it: a shared machine is half as fast, and its p99 four times as long, some minutes later. The median of
-those ratios counts. In a block it is the median p99 of undisturbed rounds: a virtual machine stands still for 4 to
-10 ms now and then, up to 100, which the kernel counts as stolen.
+On two cores the hostile ones' own process takes its time from the honest ones'. So blocks of short rounds take turns:
+with no hostile connection, with all of them at a bystander on the node's core, with all of them at the node. The last
+is judged beside the one before it, for a shared machine is half as fast, and its p99 four times as long, some minutes
+later; the ratio to the first is told too. The median of those ratios counts. In a block it is the median p99 of
+undisturbed rounds: a virtual machine stands still for 4 to 10 ms now and then, up to 100, which the kernel counts as
+stolen.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import random
 import resource
 import statistics
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -32,11 +35,23 @@ from loadtest import open_loop
 from loadtest.freshness.wire import Client, request
 from loadtest.hostile import KINDS
 from loadtest.machine import without_autogroups
-from loadtest.servers import dev_node
+from loadtest.servers import _listens, _until, dev_node, started
 from loadtest.workload import Goods
+from node.embedded_process import free_port
 
-_REACH = 1.5  # with them at the most so many times the p99 without
+_REACH = 1.5  # with them at the most so many times the p99 with them elsewhere
+_NONE, _ELSEWHERE, _HERE = "none", "elsewhere", "here"
 _ITEMS = 200
+
+
+@asynccontextmanager
+async def bystander(cores: set[int] | None) -> AsyncIterator[int]:
+    """Its port."""
+    with tempfile.TemporaryDirectory(prefix="idnode-bystander-") as scratch:
+        port, log = free_port(0), Path(scratch) / "log"
+        async with started([sys.executable, "-m", "loadtest.bystander", str(port)], {}, log, cores) as process:
+            await _until(lambda: _listens(port), process, log)
+            yield port
 
 
 @asynccontextmanager
@@ -77,7 +92,8 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     if cores > 1:
         os.sched_setaffinity(0, {1})
     pick = random.Random(arguments.seed)
-    async with dev_node(cores={0} if cores > 1 else None) as node:
+    servers = {0} if cores > 1 else None
+    async with dev_node(cores=servers) as node, bystander(servers) as aside:
         port = urlsplit(node["url"]).port or 80
         goods = Goods(node["prefix"])
         rows = orjson.dumps([goods.row(n) for n in range(_ITEMS)])
@@ -89,36 +105,41 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             return f"/{goods.handle(pick.randrange(_ITEMS))}"
 
         await open_loop.latencies(port, path, arguments.rate, 3.0)  # warm
-        taken: dict[int, list[open_loop.Round]] = {0: [], arguments.connections: []}
+        taken: dict[str, list[open_loop.Round]] = {_NONE: [], _ELSEWHERE: [], _HERE: []}
         fates: list[dict[str, Any]] = []
         for number in range(arguments.blocks):
-            for count, rounds in taken.items():
-                async with hostile(port, goods.handle(0), count, arguments.seed + number) as fate:
+            for where, rounds in taken.items():
+                count, target = 0 if where == _NONE else arguments.connections, port if where == _HERE else aside
+                async with hostile(target, goods.handle(0), count, arguments.seed + number) as fate:
                     for _ in range(arguments.rounds):
                         rounds.append(await open_loop.measured(port, path, arguments.rate, arguments.seconds))
                     await _answered_rightly(port, goods)
-                fates.append(fate)
-                print(json.dumps(fate | open_loop.P99.of(rounds[-arguments.rounds :])._asdict()), flush=True)
+                fates.append({"where": where} | fate)
+                print(json.dumps(fates[-1] | open_loop.P99.of(rounds[-arguments.rounds :])._asdict()), flush=True)
     return _report(arguments, taken, fates)
 
 
 def _report(
-    arguments: argparse.Namespace, taken: dict[int, list[open_loop.Round]], fates: list[dict[str, Any]]
+    arguments: argparse.Namespace, taken: dict[str, list[open_loop.Round]], fates: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    without, with_them = taken.values()
-    blocks = range(0, len(without), arguments.rounds)
-    beside = [_ratio(*(open_loop.P99.of(r[at : at + arguments.rounds]) for r in (with_them, without))) for at in blocks]
+    blocks = range(0, len(taken[_HERE]), arguments.rounds)
+
+    def ratios(other: str) -> list[float]:
+        pair = taken[_HERE], taken[other]
+        return [_ratio(*(open_loop.P99.of(r[at : at + arguments.rounds]) for r in pair)) for at in blocks]
+
+    beside = ratios(_ELSEWHERE)
     return {
         "rate": arguments.rate,
         "connections": arguments.connections,
         "seed": arguments.seed,
-        "p99_without": open_loop.P99.of(without)._asdict(),
-        "p99_with": open_loop.P99.of(with_them)._asdict(),
+        **{f"p99_{where}": open_loop.P99.of(rounds)._asdict() for where, rounds in taken.items()},
         "ratios": beside,
         "ratio": round(statistics.median(beside), 2),
+        "ratio_to_none": round(statistics.median(ratios(_NONE)), 2),
         "reach": _REACH,
         "blocks": fates,
-        "rounds": {count: [asdict(one) for one in rounds] for count, rounds in taken.items()},
+        "rounds": {where: [asdict(one) for one in rounds] for where, rounds in taken.items()},
     }
 
 
@@ -139,7 +160,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=6000.0, help="honest requests a second")
     parser.add_argument("--seconds", type=float, default=2.0, help="of a round")
     parser.add_argument("--rounds", type=int, default=8, help="of a block")
-    parser.add_argument("--blocks", type=int, default=7, help="of each kind")
+    parser.add_argument("--blocks", type=int, default=5, help="of each kind")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--report", type=Path, default=Path("reports/slow_clients.json"))
     arguments = parser.parse_args()
@@ -151,9 +172,12 @@ def main() -> int:
         report = uvloop.run(measure(arguments))
     arguments.report.parent.mkdir(parents=True, exist_ok=True)
     arguments.report.write_text(json.dumps(report, indent=1))
-    for name in ("without", "with"):
-        print(f"p99 {name}: {open_loop.P99(**report[f'p99_{name}'])}")
-    print(f"{report['ratio']} times (reach {_REACH}), the median of {', '.join(map(str, report['ratios']))}")
+    for where, what in ((_NONE, "without any"), (_ELSEWHERE, "with them at a bystander"), (_HERE, "with them here")):
+        print(f"p99 {what}: {open_loop.P99(**report[f'p99_{where}'])}")
+    print(f"{report['ratio']} times (reach {_REACH}), the median of {', '.join(map(str, report['ratios']))};")
+    print(
+        f"{report['ratio_to_none']} times what it is without any, their own process on the honest ones' core included"
+    )
     return 0
 
 
