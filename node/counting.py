@@ -79,11 +79,12 @@ class Counting:
 
 async def _every(period: float, work: Callable[[], Awaitable[None]]) -> None:
     while True:
-        begin = time.monotonic()
+        begin, pause = time.monotonic(), period
         try:
             await work()
         except Unavailable:
+            pause = max(period, _PERIOD)  # each turn leaves a part that waits, of which there may be only so many
             _log.warning("counting waits for PostgreSQL")
         except Exception:
             _log.exception("counting failed; the next turn tries again")
-        await asyncio.sleep(max(0.05, period - (time.monotonic() - begin)))
+        await asyncio.sleep(max(0.05, pause - (time.monotonic() - begin)))

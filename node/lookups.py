@@ -16,6 +16,7 @@ from node.records import Parts, Resolved, unpack
 from node.runtime import Node, ReadConnection
 from node.store import handles, intervals
 
+SLOW = 3.0  # s for one batch; PostgreSQL is away then
 _MAX_LOTS = 4096
 _MAX_LOT = 16 * 1024  # bytes of a lot's content; larger ones are read each time: 64 MiB at the most are kept
 

@@ -18,7 +18,7 @@ from node.bodies import Bodies
 from node.generations import Generations
 from node.joining import Ask, Found, Joiner, Waiter
 from node.kept import Form, Kept, View, is_good, opened
-from node.lookups import KnownLots, find_each
+from node.lookups import SLOW, KnownLots, find_each
 from node.model import Prefix
 from node.records import Resolved
 from node.runtime import Node, ReadConnection, reading
@@ -31,7 +31,6 @@ _CACHE_FLIGHTS, _STORE_FLIGHTS = 1, 2
 # rate 0.004 had a p99 of 4.95 ms, this one 3.78 and 0.001 3.93, with the same highest rate.
 _PATIENCE = 0.002
 _NEGATIVES = 200  # made-up codes admitted a second: with a ttl of 30 s 6,000 entries of about 100 bytes at the most
-_SLOW = 3.0  # s for one batch; PostgreSQL is away then
 
 
 class Doorkeeper:
@@ -139,7 +138,7 @@ class Reads:
         """Read, and not kept."""
         for ask in asks:  # its prefix may have moved while it waited; what is known in this turn is right
             ask.prefix = self._node.fence.prefixes.get(ask.prefix.prefix, ask.prefix)
-        async with asyncio.timeout(_SLOW):
+        async with asyncio.timeout(SLOW):
             rows = await find_each(self._node, conn, asks, self._lots)
         for ask, resolved in zip(asks, rows, strict=True):
             found = Found.stored(ask.started, resolved, self._bodies.view) if resolved else Found(ask.started)

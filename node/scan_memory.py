@@ -105,10 +105,10 @@ class ScanMemory:
         self.tell(self.settled)
         self.settled = {}
 
-    def take(self) -> list[list[Claim]]:
+    def take(self, *, whole: bool = False) -> list[list[Claim]]:
         """The claims that wait, in parts; those of an item together, in order of time: an item's row in PostgreSQL
-        costs five times its claim's marks."""
+        costs five times its claim's marks. `whole`: as few parts as can be."""
         taken, self.later = self.later, []
         taken.sort(key=_item_of)
-        size = max(_LEAST_PART, min(PART, -(-len(taken) // _PARTS)))
+        size = PART if whole else max(_LEAST_PART, min(PART, -(-len(taken) // _PARTS)))
         return [taken[start : start + size] for start in range(0, len(taken), size)]

@@ -174,7 +174,13 @@ def ledger(node: Node) -> Ledger[list[Claim]]:
     def merge(kept: list[Claim], more: list[Claim]) -> None:
         kept.extend(more[: max(0, _MAX_MERGED - len(kept))])
 
-    return Ledger("scan", node.scan_memory.take, apply, merge, node.scan_memory.settlement_committed)
+    def take() -> list[list[Claim]]:
+        # While PostgreSQL is away nothing is spread, and what may wait is so many parts.
+        return memory.take(whole=bool(found.waiting))
+
+    memory = node.scan_memory
+    found: Ledger[list[Claim]] = Ledger("scan", take, apply, merge, memory.settlement_committed)
+    return found
 
 
 async def scans_of(node: Node, prefix: Prefix, suffix: str, lot: str | None = None) -> Scans | None:

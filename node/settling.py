@@ -23,7 +23,7 @@ from node.store import settling as store
 
 _T = TypeVar("_T")
 # Settlements that wait while PostgreSQL is away; beyond it the newest are merged, so memory does not grow with time.
-_MAX_WAITING = 120
+_MAX_WAITING = 60
 _log = logging.getLogger(__name__)
 
 

@@ -383,6 +383,48 @@ async def test_a_stopped_node_settles_what_it_holds(node: Node, prefix: Prefix, 
     assert await node.pool.fetchval(held, prefix.id, day) == 1
 
 
+async def scanned(node: Node, item: str, number: int) -> None:
+    """So many scans by as many phones."""
+    for n in range(number):
+        await Phone(node).open(scans.claim_address(node, item, NOW), NOW + n / 1000)
+
+
+async def test_a_settlement_is_spread(node: Node, prefix: Prefix, item: str) -> None:
+    await scanned(node, item, 251)
+    ledger, applied = scans.ledger(node), list[float]()
+    ledger.applied = lambda: applied.append(time.monotonic())
+    assert await settle(node, ledger, NOW, spread=0.3) == 3
+    assert applied[-1] - applied[0] >= 0.15  # the parts have their times, however fast they are
+    assert (await count(node, prefix, item)).before == 251
+
+
+async def test_what_comes_while_much_waits_is_few_parts(node: Node, prefix: Prefix, item: str) -> None:
+    """So many parts may wait while PostgreSQL is away, whatever is in them."""
+    ledger = scans.ledger(node)
+    await scanned(node, item, 251)
+    ledger.gather(NOW)
+    assert len(ledger.waiting) == 3
+    await scanned(node, item, 250)
+    ledger.gather(NOW)
+    assert len(ledger.waiting) == 4
+    assert await settle(node, ledger, NOW) == 4
+    assert (await count(node, prefix, item)).before == 501
+
+
+async def test_a_node_that_stops_between_two_parts_loses_none_and_counts_none_twice(
+    node: Node, prefix: Prefix, item: str
+) -> None:
+    await scanned(node, item, 251)
+    counting = Counting(node)
+    turn = asyncio.create_task(counting._settle_scans(30.0))
+    async with asyncio.timeout(30):
+        while (await count(node, prefix, item)).before < 101:
+            await asyncio.sleep(0.01)
+    turn.cancel()
+    await counting.close()
+    assert (await count(node, prefix, item)).before == 251
+
+
 async def test_misses_are_noted_and_settled(node: Node, prefix: Prefix) -> None:
     for n in range(8):
         suspicions.note_miss(node, prefix.id, f"LC-{n:04d}", NOW + 86_400)
