@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 import handle_codec
-from node import catalogue, items, polling, serials
+from node import polling, serials
 from node.drafts import invalid_handle
-from node.errors import ForgedHandle, ForgedSerial, HandleNotFound, NodeError, Unavailable, UnknownPrefix
-from node.joining import Found, Waiter
+from node.errors import (
+    ForgedHandle,
+    ForgedSerial,
+    HandleNotFound,
+    NodeError,
+    Unavailable,
+    UnknownPrefix,
+    UnreadableRow,
+)
+from node.joining import Ask, Found, Waiter
 from node.kept import View
+from node.lookups import KnownLots, find_each
 from node.model import Identity, Prefix
 from node.reads import reads_of
 from node.records import Resolved
 from node.runtime import Node, ReadConnection, reading
-from node.store import handles, prefixes
+from node.store import prefixes
 
 ANYBODY = Identity("anonymous")
 
@@ -130,27 +139,60 @@ async def resolve_for_page(node: Node, text: str) -> Resolved:
 
 
 async def resolve_as(node: Node, identity: Identity, text: str) -> Resolved:
-    """The same for a caller with a key, from PostgreSQL alone: the owner sees all, others the public view."""
-    prefix_text, suffix = parsed(text)
+    """A handle for a caller with a key, from PostgreSQL alone: the owner sees all, others the public view."""
+    (found,) = await resolve_many_as(node, identity, [text])
+    if isinstance(found, NodeError):
+        raise found
+    return found
+
+
+async def resolve_many_as(node: Node, identity: Identity, texts: Sequence[str]) -> list[Resolved | NodeError]:
+    """The same for many, in order, each refusal in its place: a query for all prefixes, one for all rows, and one each
+    for the lots and the intervals of these."""
+    names = [_parsed_or_refused(text) for text in texts]
+    known = [name for name in names if not isinstance(name, NodeError)]
+    if not known:
+        return [name for name in names if isinstance(name, NodeError)]
     async with reading(node) as conn:
-        prefix = await prefixes.fetch(conn, prefix_text)
-        if prefix is None:
-            raise UnknownPrefix.of(prefix=prefix_text)
-        item = await _find(node, conn, prefix, suffix)
-        row = item.row
-        if row is None:
-            raise HandleNotFound.of(handle=f"{prefix_text}/{suffix}")
-        lot = None
-        if row.lot:
-            shard = handle_codec.shard_of(row.lot, prefix.home, prefix.spread)
-            lot = await handles.fetch(conn, shard, prefix.id, row.lot)
-        compiled = await catalogue.by_id(node, row.template_id, conn)
-    level = "private" if identity.registrant_id == prefix.registrant_id else "public"
-    return Resolved(f"{prefix_text}/{suffix}", prefix, row, lot, compiled, level, item.interval)
+        found = await prefixes.fetch_each(conn, sorted({prefix for prefix, _ in known}))
+        owned = {prefix.prefix: prefix for prefix in found}
+        asks = [name if isinstance(name, NodeError) else await _asked(node, conn, owned, *name) for name in names]
+        wanted = [ask for ask in asks if isinstance(ask, Ask)]
+        try:
+            rows = iter(await find_each(node, conn, wanted, KnownLots(node.fence)))
+        except UnreadableRow as error:
+            if len(texts) == 1:
+                return [error]
+            rows = None
+    if rows is None:  # of one of them: it alone is refused
+        return [(await resolve_many_as(node, identity, [text]))[0] for text in texts]
+    return [ask if isinstance(ask, NodeError) else _seen_by(identity, ask, next(rows)) for ask in asks]
 
 
-async def _find(node: Node, conn: ReadConnection, prefix: Prefix, suffix: str) -> items.Item:
+def _parsed_or_refused(text: str) -> tuple[str, str] | NodeError:
     try:
-        return await items.find(node, conn, prefix, suffix)
+        return parsed(text)
+    except NodeError as error:
+        return error
+
+
+async def _asked(
+    node: Node, conn: ReadConnection, owned: Mapping[str, Prefix], prefix_text: str, suffix: str
+) -> Ask | NodeError:
+    """What is to be read, or why nothing is."""
+    handle, prefix = f"{prefix_text}/{suffix}", owned.get(prefix_text)
+    if prefix is None:
+        return UnknownPrefix.of(prefix=prefix_text)
+    if not handle_codec.is_serial(suffix):
+        return Ask(handle, prefix, suffix, -1)
+    try:
+        return Ask(handle, prefix, suffix, (await serials.keyring(node, conn, prefix)).counter_of(suffix))
     except ForgedSerial:
-        raise ForgedHandle.of(handle=f"{prefix.prefix}/{suffix}") from None
+        return ForgedHandle.of(handle=handle)
+
+
+def _seen_by(identity: Identity, ask: Ask, resolved: Resolved | None) -> Resolved | NodeError:
+    if resolved is None:
+        return HandleNotFound.of(handle=ask.handle)
+    resolved.level = "private" if identity.registrant_id == ask.prefix.registrant_id else "public"
+    return resolved

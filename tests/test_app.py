@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from keeping import until_kept
 
 from node import app as application
 from node import polling
@@ -70,8 +72,6 @@ async def test_owner_and_stranger_race_on_one_handle(
     client: Any, firm: Any, stranger: Any, examples: Any, node: Any
 ) -> None:
     """What only the owner may see reaches neither the cache nor anybody else, in whatever order they ask."""
-    import asyncio
-
     handle = f"{firm.prefix}/RACE-1"
     example = examples["pear"]
     attributes = example["lot"] | example["item"]
@@ -85,7 +85,7 @@ async def test_owner_and_stranger_race_on_one_handle(
         assert answer.headers["cache-control"] == expected
     assert (await client.get(f"/{handle}")).status_code == 200
     await polling.ensure(node)
-    kept = await node.cache.sample(node.fence.epoch, 1000)
+    kept = await until_kept(node, handle)
     assert attributes["variety"].encode() in kept[handle]
     assert attributes["dest_party"].encode() not in kept[handle]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from keeping import until_kept
 
 from node import polling, resolution
 from node.errors import Unavailable, UnknownPrefix
@@ -71,7 +72,7 @@ async def test_a_made_up_code_has_a_budget(client: Any, node: Any, firm: Any) ->
     for _ in range(3):
         assert (await client.get(f"/{handle}")).status_code == 404
     await polling.ensure(node)
-    await _until_kept(node, handle)
+    await until_kept(node, handle)
     assert (await client.post("/api/v1/handles", json={"handle": handle}, headers=firm.headers)).status_code == 201
     assert (await client.get(f"/{handle}")).status_code == 200
     made_up = [f"{firm.prefix}/MADE-UP-{n}" for n in range(600)]
@@ -80,17 +81,8 @@ async def test_a_made_up_code_has_a_budget(client: Any, node: Any, firm: Any) ->
         await asyncio.gather(*(client.get(f"/{h}") for h in made_up))
     for _ in range(2):  # the last of a row: whatever was to be kept before it is
         assert (await client.get(f"/{real}")).status_code == 200
-    kept = await _until_kept(node, real)
+    kept = await until_kept(node, real)
     assert sum(h in kept for h in made_up) < 600
-
-
-async def _until_kept(node: Any, handle: str) -> dict[str, bytes]:
-    """What is kept by then."""
-    async with asyncio.timeout(30):
-        while handle not in (kept := await node.cache.sample(node.fence.epoch, 10_000)):
-            await asyncio.sleep(0.01)
-    found: dict[str, bytes] = kept
-    return found
 
 
 async def test_a_redirect_leads_to_a_proved_host_only(client: Any, settings: Any, firm: Any) -> None:

@@ -40,7 +40,8 @@ async def answer(
         identity = await access.enterprise(node, token.strip() if scheme.lower() == "bearer" else "", address)
     if "explain" in query:
         access.require_scope(identity, "resolve")
-        return private_json(await _explained(node, handle), [])
+        explained = await _explained(node, handle)
+        return private_json(explained, [_timing(explained["tier"], begin)])
     resolved = await resolve_as(node, identity, handle)
     if "qr" in query:
         return pages.as_answer(pages.qr(node, resolved.handle, query))

@@ -19,8 +19,8 @@ from node.http import problems
 from node.http.requests import bearer, client_address, json_response, node_of, read_json
 from node.kept import Form, View
 from node.model import Identity
-from node.records import gone, gone_again
-from node.resolution import ANYBODY, resolve_as, resolve_many
+from node.records import Resolved, gone, gone_again
+from node.resolution import ANYBODY, resolve_many, resolve_many_as
 from node.runtime import Node
 
 router = APIRouter(tags=["resolution"])
@@ -82,20 +82,20 @@ def _refused(text: str, error: NodeError) -> dict[str, Any]:
 
 
 async def _private(request: Request, node: Node, handles: list[str]) -> list[dict[str, Any]]:
-    """One by one and never shared: whoever shows a key or a cookie gets nothing from the public's cache."""
+    """Never shared: whoever shows a key or a cookie gets nothing from the public's cache."""
     identity: Identity = ANYBODY
     if "authorization" in request.headers:
         identity = await access.enterprise(node, bearer(request), client_address(request.scope, node.settings))
-    results = []
-    for text in handles:
-        try:
-            resolved = await resolve_as(node, identity, text)
-            if resolved.is_gone:
-                raise gone(resolved.handle, resolved.row)
-            results.append({"handle": resolved.handle, "status": 200, "record": resolved.record()})
-        except NodeError as error:
-            results.append(_refused(text, error))
-    return results
+    found = await resolve_many_as(node, identity, handles)
+    return [_private_result(text, one) for text, one in zip(handles, found, strict=True)]
+
+
+def _private_result(text: str, found: Resolved | NodeError) -> dict[str, Any]:
+    if isinstance(found, Resolved) and found.is_gone:
+        found = gone(found.handle, found.row)
+    if isinstance(found, NodeError):
+        return _refused(text, found)
+    return {"handle": found.handle, "status": 200, "record": found.record()}
 
 
 @router.get("/api/v1/resolve")
