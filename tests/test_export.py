@@ -10,6 +10,12 @@ from typing import Any
 
 import pytest
 
+import handle_codec
+from node import export
+from node.model import Kind
+from node.runtime import Node, reading
+from node.store import prefixes
+
 ODD = ["=1+1", "+86", "-1", "@cmd", "'quoted", "'=x", "a;b", '逗号,引号"换行', "tab\tinside"]
 
 
@@ -110,3 +116,28 @@ async def test_only_ones_own(client: Any, firm: Any, stranger: Any) -> None:
     assert (await client.get(route)).status_code == 401
     assert (await client.get(f"{route}?format=xls", headers=firm.headers)).status_code == 400
     assert (await exported(client, stranger)).text == ""
+
+
+async def test_pages_run_through_all_shards_once(
+    client: Any, make_firm: Any, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    firm = await make_firm()
+    names = [f"{firm.prefix}/P-{n:02d}" for n in range(41)]
+    answer = await client.post("/api/v1/handles:batch", json=[{"handle": n} for n in names], headers=firm.headers)
+    assert answer.json()["summary"]["created"] == 41, answer.text
+    async with reading(node) as conn:
+        prefix = await prefixes.fetch(conn, firm.prefix)
+    assert prefix is not None
+    shard = {n: handle_codec.shard_of(n.partition("/")[2], prefix.home, prefix.spread) for n in names}
+    assert len(set(shard.values())) == 4
+    for limit in (1, 7, 41, 50):
+        seen: list[str] = []
+        after: str | None = ""
+        while after is not None:
+            route = f"/api/v1/prefixes/{firm.prefix}/handles?limit={limit}&after={after}"
+            page = (await client.get(route, headers=firm.headers)).json()
+            seen += [handle["handle"] for handle in page["handles"]]
+            after = page["next"]
+        assert seen == sorted(names, key=lambda n: (shard[n], n))
+    monkeypatch.setattr(export, "_PAGE", 5)
+    assert sorted([row["handle"] async for row, _ in export.rows(node, prefix, Kind.ITEM)]) == names

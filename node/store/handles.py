@@ -83,9 +83,18 @@ _REPLACE = f"""
 _PAGE = f"""
     SELECT h.shard, {_ROW}
       FROM handle h
-     WHERE h.shard = ANY ($1::smallint[]) AND h.prefix_id = $2 AND (h.shard, h.suffix) > ($3, $4)
+     WHERE h.shard = ANY ($1::smallint[]) AND h.prefix_id = $2
      ORDER BY h.shard, h.suffix
-     LIMIT $5
+     LIMIT $3
+"""
+# Of the shard in which the last page ended, apart: by (shard, suffix) > ($1, $3) PostgreSQL reads all that came before,
+# for the prefix lies between the two in the key. 110 ms against 2 for 2,000 of 360,000 rows of a shard.
+_PAGE_ON = f"""
+    SELECT h.shard, {_ROW}
+      FROM handle h
+     WHERE h.shard = $1 AND h.prefix_id = $2 AND h.suffix > $3
+     ORDER BY h.suffix
+     LIMIT $4
 """
 
 _HAS_ITEMS = """
@@ -214,7 +223,12 @@ async def page(
     conn: ReadConnection, shards: Sequence[int], prefix_id: int, after: tuple[int, str], limit: int
 ) -> list[tuple[int, Row]]:
     """Rows after the key `after` = (shard, suffix), in key order."""
-    return [(r["shard"], _row(r)) for r in await conn.fetch(_PAGE, shards, prefix_id, *after, limit)]
+    shard, suffix = after
+    rows = await conn.fetch(_PAGE_ON, shard, prefix_id, suffix, limit) if shard in shards else []
+    later = [s for s in shards if s > shard]
+    if later and len(rows) < limit:
+        rows += await conn.fetch(_PAGE, later, prefix_id, limit - len(rows))
+    return [(r["shard"], _row(r)) for r in rows]
 
 
 async def has_items(conn: ReadConnection, shards: Sequence[int], prefix_id: int, lot: str) -> bool:
