@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -16,13 +17,25 @@ from node.suspicion import Rings
 _MAX_KNOWN = 200_000  # items known to have been scanned: about 30 MB
 _MAX_COUNTS = 50_000  # items of which a recent count is held
 MAX_LATER = 200_000  # claims that wait; ten times what a worker takes in a second
+MAX_TOUCHED = 10_000  # items that wait to be scored, and of which is known what they were scored by
 PART = 1_000  # claims settled in one transaction: about 7 ms of the loop, in pieces of 2
+# s between two reads and between two commits: who comes alone does not wait, and a crowd travels together. Without
+# it each read carried one page at 200 scans a second.
+_APART = 0.005
 _LEAST_PART, _PARTS = 100, 8  # smaller ones cost more for each claim; so many are spread well enough
 
 Item = tuple[str, str]  # prefix, suffix
 Counts = dict[Item, tuple[int, float]]  # how many scans of it, and when that was asked (monotonic s)
 # Shard, prefix's id and suffix of an item; shard and suffix of its lot (node/scans.py).
 Key = tuple[int, int, str, int, str]
+
+
+async def apart(last: float) -> float:
+    """Wait until `_APART` s after `last`, if that is not yet over; the time then."""
+    loop = asyncio.get_running_loop()
+    if (early := last + _APART - loop.time()) > 0:
+        await asyncio.sleep(early)
+    return loop.time()
 
 
 class Scans(msgspec.Struct, frozen=True, gc=False):
@@ -57,6 +70,8 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
 
 
 _item_of = attrgetter("item")
+# What there was to score: devices (of many the step of an eighth of a doubling), impossible travels, early scans.
+Signs = tuple[int, int, int]
 
 
 @dataclass(slots=True, frozen=True)
@@ -67,6 +82,7 @@ class Touched:
     shard: int
     suffix: str
     lot: str
+    signs: Signs = (0, 0, 0)
 
 
 @dataclass(slots=True)
@@ -83,10 +99,17 @@ class ScanMemory:
     known: dict[Item, None] = field(default_factory=dict)
     prefixes: dict[str, Prefix] = field(default_factory=dict)
     touched: dict[tuple[int, str], Touched] = field(default_factory=dict)
+    scored: dict[tuple[int, str], tuple[Signs, float]] = field(default_factory=dict)  # and when (monotonic s)
     missed: Rings = field(default_factory=dict)  # by prefix
     counts: Counts = field(default_factory=dict)  # what was committed last of items
     settled: Counts = field(default_factory=dict)  # what a settlement under way leaves, which may be told once it is
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run beside the requests; kept until it is done, or nobody would hold it."""
+        task = asyncio.ensure_future(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     def know(self, item: Item) -> None:
         """That this item has had its first scan: it will always have had it."""
@@ -100,6 +123,13 @@ class ScanMemory:
         if len(self.counts) > _MAX_COUNTS:
             self.counts.clear()
         self.counts |= counts
+
+    def score_known(self, touched: Iterable[Touched], now: float) -> None:
+        """These were scored, and what came of it was committed."""
+        if len(self.scored) > MAX_TOUCHED:
+            self.scored.clear()
+        for one in touched:
+            self.scored[one.prefix_id, one.suffix] = (one.signs, now)
 
     def settlement_committed(self) -> None:
         self.tell(self.settled)

@@ -10,28 +10,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import handle_codec
 from node import metrics, scan_tokens
 from node.counted_scans import add
-from node.errors import NodeError, Unavailable
-from node.model import Prefix
+from node.errors import NodeError
 from node.places import Place
-from node.runtime import Connection, Node, in_transaction, reading
-from node.scan_memory import MAX_LATER, PART, Asker, Claim, Item, Key, Scans
+from node.runtime import Connection, Node, in_transaction
+from node.scan_memory import MAX_LATER, PART, Claim, Item, apart
 from node.scan_tokens import CLAIM_SECONDS, SHIPPED, ClaimToken, DeviceToken, Refused
 from node.settling import Ledger
-from node.store import page_reads
 from node.store import scans as store
 
 # Once its window of ten minutes is over a device counts on an item again; by then its claim is over too.
 _MARK_SECONDS = CLAIM_SECONDS + 60
-# s between two reads and between two commits: who comes alone does not wait, and a crowd travels together. Without
-# it each read carried one page at 200 scans a second.
-_APART = 0.005
 _MAX_MERGED = 20_000  # claims in the last of many settlements that wait while PostgreSQL is away: a second's worth
 _became = metrics.claims.counts
 _log = logging.getLogger(__name__)
@@ -114,23 +108,8 @@ def _take(node: Node, claim: Claim) -> asyncio.Future[None] | None:
     _became["committed"] += 1
     if not memory.committing:
         memory.committing = True
-        _start(node, _commit(node))
+        memory.start(_commit(node))
     return future
-
-
-def _start(node: Node, work: object) -> None:
-    """Run beside the requests; kept until it is done, or nobody would hold it."""
-    task = asyncio.ensure_future(work)  # type: ignore[call-overload]
-    node.scan_memory.tasks.add(task)
-    task.add_done_callback(node.scan_memory.tasks.discard)
-
-
-async def _apart(last: float) -> float:
-    """Wait until `_APART` s after `last`, if that is not yet over; the time then."""
-    loop = asyncio.get_running_loop()
-    if (early := last + _APART - loop.time()) > 0:
-        await asyncio.sleep(early)
-    return loop.time()
 
 
 async def _commit(node: Node) -> None:
@@ -138,7 +117,7 @@ async def _commit(node: Node) -> None:
     memory = node.scan_memory
     try:
         while memory.first:
-            memory.committed_at = await _apart(memory.committed_at)
+            memory.committed_at = await apart(memory.committed_at)
             group, memory.first = memory.first[:PART], memory.first[PART:]
             claims = [claim for claim, _ in group]
             try:
@@ -181,76 +160,6 @@ def ledger(node: Node) -> Ledger[list[Claim]]:
     memory = node.scan_memory
     found: Ledger[list[Claim]] = Ledger("scan", take, apply, merge, memory.settlement_committed)
     return found
-
-
-async def scans_of(node: Node, prefix: Prefix, suffix: str, lot: str | None = None) -> Scans | None:
-    """What a page says of an item's scans; None while PostgreSQL is away. Settled scans only: up to a second old, but
-    never without the first, which is committed at once. `lot` as in `ask`.
-
-    Cheap enough for every page: what is asked while a query is under way goes together with the next one.
-    """
-    try:
-        found = await ask(node, prefix, suffix, lot)
-    except Unavailable:
-        return None
-    if found.before:
-        node.scan_memory.know((prefix.prefix, suffix))
-    return found
-
-
-def key_of(prefix: Prefix, suffix: str, lot: str | None = None) -> Key:
-    """What `counts` and `ask` ask for; with the suffix of its lot ("" for none) also whether anything happened."""
-    shard = handle_codec.shard_of(suffix, prefix.home, prefix.spread)
-    if lot is None:
-        return shard, prefix.id, suffix, page_reads.NOT_ASKED, ""
-    return shard, prefix.id, suffix, handle_codec.shard_of(lot, prefix.home, prefix.spread) if lot else 0, lot
-
-
-def ask(node: Node, prefix: Prefix, suffix: str, lot: str | None = None) -> asyncio.Future[Scans]:
-    """The same, begun and not waited for. Unavailable in the future while PostgreSQL is away."""
-    future: asyncio.Future[Scans] = asyncio.get_running_loop().create_future()
-    tell(node, prefix, suffix, future, lot)
-    return future
-
-
-def tell(node: Node, prefix: Prefix, suffix: str, asker: Asker, lot: str | None = None) -> None:
-    """The same for one who is told."""
-    memory = node.scan_memory
-    memory.reads.setdefault(key_of(prefix, suffix, lot), []).append(asker)
-    if not memory.reading:
-        memory.reading = True
-        _start(node, _read(node))
-
-
-async def _read(node: Node) -> None:
-    memory = node.scan_memory
-    try:
-        while memory.reads:
-            memory.read_at = await _apart(memory.read_at)
-            asked, memory.reads = memory.reads, {}
-            try:
-                found = await counts(node, list(asked))
-            except Exception as error:
-                refusal = error if isinstance(error, Unavailable) else Unavailable.of(what="scans", retry_after=2)
-                if refusal is not error:
-                    _log.exception("scans could not be read")
-                for future in (future for futures in asked.values() for future in futures):
-                    if not future.done():  # its request may have been cancelled
-                        future.set_exception(refusal)
-            else:
-                for futures, told in zip(asked.values(), found, strict=True):
-                    for future in futures:
-                        if not future.done():
-                            future.set_result(told)
-    finally:
-        memory.reading = False
-
-
-async def counts(node: Node, keys: Sequence[Key]) -> list[Scans]:
-    """What is known of these now, in order, in one statement."""
-    async with reading(node) as conn:
-        rows = await page_reads.seen(conn, *zip(*keys, strict=True))
-    return [Scans(r["count"] or 0, r["first_at"], r["first_place"] or "", r["traced"]) for r in rows]
 
 
 async def tidy(node: Node, now: float | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import orjson
 
 import handle_codec
 from node import alarms, sketch, suspicion, tally
+from node.alarms import Cause
 from node.runtime import Connection, Node, ReadConnection, in_transaction
 from node.scan_memory import Touched
 from node.store import scans
@@ -30,6 +32,12 @@ class Alarm:
     score: int
     reasons: list[dict[str, Any]]
 
+    def cause(self) -> Cause:
+        reasons = [alarms.Reason(r["code"], r["zh"], r["en"]) for r in self.reasons]
+        prefix, kind = self.handle.partition("/")[0], f"copied_{self.kind}"
+        return Cause(registrant_id=self.registrant_id, prefix=prefix, subject=self.handle, kind=kind, score=self.score,
+                     reasons=reasons)  # fmt: skip
+
 
 def note_miss(node: Node, prefix_id: int, suffix: str, now: float, *, forged: bool = False) -> None:
     """A look-up under a prefix of this node that found nothing; `forged`: a minted form that was never issued.
@@ -43,14 +51,16 @@ def note_miss(node: Node, prefix_id: int, suffix: str, now: float, *, forged: bo
 
 async def assess(node: Node, now: float) -> list[Alarm]:
     """Score what was touched since the last time, and each prefix's day; the alarms that were raised."""
-    touched = node.scan_memory.touched
-    turn = [touched.pop(key) for key in list(touched)[:_TURN]]
+    memory, begun = node.scan_memory, time.monotonic()
+    turn = [memory.touched.pop(key) for key in list(memory.touched)[:_TURN]]
 
     async def work(conn: Connection) -> list[Alarm]:
         found = await _items(node, conn, turn) + await _prefixes(node, conn, now)
         return await _keep(node, conn, found)
 
-    return await in_transaction(node, work)
+    raised = await in_transaction(node, work)
+    memory.score_known(turn, begun)
+    return raised
 
 
 _Found = tuple[int, str, str, str, list[Reason]]  # prefix_id, kind, suffix, lot, reasons
@@ -110,17 +120,7 @@ async def _keep(node: Node, conn: Connection, found: Sequence[_Found]) -> list[A
     await store.mark_alarmed(conn, *columns)
     owners = await store.owners(conn, sorted(set(columns[0])))
     raised = [_alarm(record, owners[record["prefix_id"]]) for record in loud if record["prefix_id"] in owners]
-    raised.sort(key=lambda alarm: (alarm.registrant_id, alarm.handle, alarm.kind))  # the order that alarms are held in
-    for alarm in raised:
-        await alarms.raise_alarm(
-            conn,
-            registrant_id=alarm.registrant_id,
-            prefix=alarm.handle.partition("/")[0],
-            subject=alarm.handle,
-            kind=f"copied_{alarm.kind}",
-            score=alarm.score,
-            reasons=[alarms.Reason(r["code"], r["zh"], r["en"]) for r in alarm.reasons],
-        )
+    await alarms.raise_alarms(conn, [alarm.cause() for alarm in raised])
     return raised
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from outside import Answerer, Got, Outside, answer
 
 from node import hosts, webhooks
-from node.alarms import Reason, raise_alarm
+from node.alarms import Cause, Reason, raise_alarms
 from node.runtime import Node, in_transaction
 
 PATIENCE = 60  # seconds for something that takes one or two when the machine is idle
@@ -36,9 +36,9 @@ class Hooked:
 
     async def alarm(self, score: int = 50) -> None:
         subject = f"{self.firm.prefix}/C-{secrets.token_hex(4)}"
-        await in_transaction(self.node, lambda conn: raise_alarm(
-            conn, registrant_id=self.registrant, prefix=self.firm.prefix, subject=subject, kind="copied", score=score,
-            reasons=[REASON]))  # fmt: skip
+        cause = Cause(registrant_id=self.registrant, prefix=self.firm.prefix, subject=subject, kind="copied",
+                      score=score, reasons=[REASON])  # fmt: skip
+        await in_transaction(self.node, lambda conn: raise_alarms(conn, [cause]))
 
     async def got(self) -> Got:
         return await asyncio.wait_for(self.outside.web.queue(self.host).get(), PATIENCE)

@@ -10,7 +10,7 @@ import httpx
 import orjson
 import pytest
 
-from node.alarms import QUIET, Reason, again, raise_alarm
+from node.alarms import QUIET, Cause, Reason, again, raise_alarms
 from node.runtime import Node, in_transaction
 
 URL = "/api/v1/alarms"
@@ -21,7 +21,8 @@ REASON = Reason("many_devices", "24 小时内被 40 台设备扫过", "scanned b
 async def raised(node: Node, firm: Any, suffix: str = "CRATE-1", score: int = 50, **changes: Any) -> Any:
     fields = {"registrant_id": firm.identity.registrant_id, "prefix": firm.prefix, "kind": "copied", "score": score,
               "subject": f"{firm.prefix}/{suffix}", "reasons": [REASON]} | changes  # fmt: skip
-    return await in_transaction(node, lambda conn: raise_alarm(conn, **fields))
+    (found,) = await in_transaction(node, lambda conn: raise_alarms(conn, [Cause(**fields)]))
+    return found
 
 
 async def listed(client: httpx.AsyncClient, firm: Any, query: str = "") -> list[dict[str, Any]]:
@@ -64,13 +65,45 @@ async def test_raised_at_once_by_many_it_is_still_one(make_firm: Any, node: Node
     assert [a["count"] for a in await listed(client, firm)] == [12]
 
 
+async def test_many_at_once_are_each_as_one_alone(make_firm: Any, node: Node, client: httpx.AsyncClient) -> None:
+    firms = [await make_firm(), await make_firm()]
+    fields = {"kind": "copied", "reasons": [REASON]}
+
+    def causes(score: int) -> list[Cause]:
+        return [
+            Cause(registrant_id=f.identity.registrant_id, prefix=f.prefix, subject=f"{f.prefix}/C-{n}",
+                  score=score + n, **fields)
+            for n in range(3) for f in firms
+        ]  # fmt: skip
+
+    await raised(node, firms[0], "C-1", 50)
+    first = await in_transaction(node, lambda conn: raise_alarms(conn, causes(50)))
+    assert [r.told for r in first] == [True, True, False, True, True, True]  # 51 after 50 is nothing to tell
+    second = await in_transaction(node, lambda conn: raise_alarms(conn, causes(60)))
+    assert [r.id for r in second] == [r.id for r in first]
+    assert [r.told for r in second] == [True] * 6
+    for firm in firms:
+        alarms = {a["subject"].rpartition("-")[2]: a for a in await listed(client, firm)}
+        assert {n: (a["score"], a["count"]) for n, a in alarms.items()} == {
+            "0": (60, 2), "1": (61, 3 if firm is firms[0] else 2), "2": (62, 2)
+        }  # fmt: skip
+    posted = await node.pool.fetch(
+        "SELECT convert_from(body, 'UTF8')::json AS body FROM outbox WHERE topic = 'webhook' ORDER BY id"
+    )
+    ours = [orjson.loads(p["body"]) for p in posted]
+    ours = [m for m in ours if m["registrant"] in {f.identity.registrant_id for f in firms}]
+    assert len(ours) == 1 + 5 + 6
+    assert len({m["id"] for m in ours}) == len(ours)
+    assert await in_transaction(node, lambda conn: raise_alarms(conn, [])) == []
+
+
 async def test_what_is_told_goes_out_with_the_transaction_or_not_at_all(make_firm: Any, node: Node) -> None:
     firm = await make_firm()
     registrant = firm.identity.registrant_id
 
     async def fail(conn: Any) -> None:
         fields = {"prefix": firm.prefix, "subject": firm.prefix, "kind": "guessed", "score": 80, "reasons": []}
-        await raise_alarm(conn, registrant_id=registrant, **fields)
+        await raise_alarms(conn, [Cause(registrant_id=registrant, **fields)])
         assert await conn.fetchval("SELECT count(*) FROM outbox WHERE topic = 'webhook'") > 0
         raise ZeroDivisionError
 
@@ -101,7 +134,8 @@ ACKNOWLEDGED = {"acknowledged_at": NOW, "acknowledged_by": "key:a"}
 )
 def test_when_the_enterprise_is_told(before: Any, score: int, later: int, told: bool, after: Any) -> None:
     at = NOW + timedelta(hours=later)
-    changed, tell = again(row(**before), score, b"new", 3, at, at)
+    again_so = {"score": score, "reasons": b"new", "count": 3, "first_at": at, "last_at": at}
+    changed, tell = again(row(**before), again_so, at)
     assert tell is told
     assert {name: changed[name] for name in after} == after
     assert (changed["count"], changed["first_at"], changed["last_at"]) == (10, NOW, at)

@@ -14,7 +14,7 @@ import pytest
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
-from node import scan_tokens, scans, suspicions
+from node import scan_reads, scan_tokens, scans, suspicions
 from node.config import ConfigError
 from node.counting import Counting
 from node.http import scan_claims
@@ -81,7 +81,7 @@ def item(firm: Any, request: pytest.FixtureRequest) -> str:
 
 
 async def count(node: Node, prefix: Prefix, item: str) -> Scans:
-    found = await scans.scans_of(node, prefix, item.partition("/")[2])
+    found = await scan_reads.scans_of(node, prefix, item.partition("/")[2])
     assert found is not None
     return found
 
@@ -368,6 +368,7 @@ async def test_reads_of_one_turn_go_as_one_query(node: Node, prefix: Prefix, fir
     found = await asyncio.gather(*(count(node, prefix, i) for i in items * 4))
     assert found == [Scans()] * 200
     assert not node.scan_memory.reads
+    await asyncio.gather(*node.scan_memory.tasks)  # its connection is given back
     assert not node.scan_memory.reading
 
 

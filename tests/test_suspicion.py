@@ -221,3 +221,41 @@ async def test_listed_for_owner_and_operator(
     assert (await client.get(url)).status_code == 401
     for bad in ("&after=x", "&after=item:%00", "&least=101", "&least=x"):
         assert (await client.get(url + bad, headers=firm.headers)).status_code in (400, 422), bad
+
+
+async def test_a_copied_code_is_scored_again_when_there_is_more_to_say(node: Node, owner: Any) -> None:
+    _, prefix = owner
+    handle, memory = f"{prefix.prefix}/TOLD", node.scan_memory
+    await scanned(node, handle, 40)
+    assert [a.handle for a in await suspicions.assess(node, NOW)] == [handle]
+    token = scans.claim_address(node, handle, NOW).rpartition("/")[2].removesuffix(".gif")
+    cookie = scans.accept(node, token, "", NOW)
+    assert cookie is not None
+    await Counting(node).settle()
+    await suspicions.assess(node, NOW)
+    # The same phone again, once its window is over: one scan more, and nothing else to say.
+    later = NOW + 590
+    memory.touched.clear()
+    address = scans.claim_address(node, handle, later).rpartition("/")[2].removesuffix(".gif")
+    assert scans.accept(node, address, cookie.cookie, later + 20) is not None
+    await Counting(node).settle()
+    assert (prefix.id, "TOLD") not in memory.touched
+    await scanned(node, handle, 1, now=later)  # another phone
+    assert (prefix.id, "TOLD") in memory.touched
+
+
+async def test_a_score_that_was_not_committed_is_made_again(
+    node: Node, owner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, prefix = owner
+    await scanned(node, f"{prefix.prefix}/LOST", 40)
+
+    async def fail(*arguments: Any) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(suspicions, "_keep", fail)
+        with pytest.raises(ZeroDivisionError):
+            await suspicions.assess(node, NOW)
+    await scanned(node, f"{prefix.prefix}/LOST", 1, now=NOW + 1)
+    assert [a.handle for a in await suspicions.assess(node, NOW)] == [f"{prefix.prefix}/LOST"]

@@ -53,14 +53,14 @@ def serve(settings: Settings, outside: Outside) -> Any:
 
 _RAISER = """
 import asyncio, sys
-from node.alarms import raise_alarm
+from node.alarms import Cause, raise_alarms
 from node.config import Settings
 from node.runtime import in_transaction, open_node
 async def main():
     node = await open_node(Settings.from_env())
     fields = dict(registrant_id=int(sys.argv[1]), prefix="88.999.1", subject="88.999.1/KILLED", kind="copied",
                   score=9, reasons=[])
-    await in_transaction(node, lambda conn: raise_alarm(conn, **fields))
+    await in_transaction(node, lambda conn: raise_alarms(conn, [Cause(**fields)]))
     print("committed", file=sys.stderr, flush=True)
     await asyncio.Event().wait()
 asyncio.run(main())

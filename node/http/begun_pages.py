@@ -6,13 +6,12 @@ and its scans. `node/http/scan_pages.py` makes all others.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from node import scans
+from node import scan_reads
 from node.http import pages
 from node.http.answers import Answer
 from node.http.frames import Kept, Showing
@@ -49,7 +48,7 @@ def begin(node: Node, handle: str, reader: Reader, shows: Shows, answers: Answer
         return False
     if not told_lately(node, kept, begun.started):
         begun.waiting, begun.traced, row = 2, True, kept.resolved.row
-        scans.tell(node, kept.resolved.prefix, row.suffix, _Counting(begun), row.lot)
+        scan_reads.tell(node, kept.resolved.prefix, row.suffix, _Counting(begun), row.lot)
     return True
 
 
@@ -57,7 +56,7 @@ def recount(node: Node, kept: Kept, handle: str, reader: Reader, shows: Shows, a
     """The same for a page that is right but for its scans."""
     begun = _Begun(node, kept, handle, reader, shows, answers, keeps)
     begun.right = begun.current = True
-    scans.tell(node, kept.resolved.prefix, kept.resolved.row.suffix, _Counting(begun))
+    scan_reads.tell(node, kept.resolved.prefix, kept.resolved.row.suffix, _Counting(begun))
 
 
 def no_event_since(node: Node, kept: Kept) -> bool:
@@ -197,6 +196,4 @@ def _ordinary(node: Node, handle: str, reader: Reader, answers: Answers, keeps: 
             found = error
         answers(found)
 
-    task = asyncio.ensure_future(work())
-    node.scan_memory.tasks.add(task)
-    task.add_done_callback(node.scan_memory.tasks.discard)
+    node.scan_memory.start(work())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from node import hosts, scans
+from node import hosts, scan_reads, scans
 from node.http import pages, refusals
 from node.http.answers import Answer
 from node.http.frames import Kept, Proof
@@ -68,7 +68,7 @@ async def page_of(node: Node, resolved: Resolved, reader: Reader) -> Answer:
     """The page of what was resolved, whoever asks: it is shown to others and photographed."""
     row, prefix = resolved.row, resolved.prefix
     proved = await hosts.proved(node, prefix.registrant_id)
-    found = await scans.scans_of(node, prefix, row.suffix, row.lot)
+    found = await scan_reads.scans_of(node, prefix, row.suffix, row.lot)
     before = Scans(found.before, found.first_at, found.first_place) if found else NOT_COUNTED
     # Asked with the scans of many others: most items have no trace, and need no query of their own.
     events = await events_of(node, resolved) if found is None or found.traced else []

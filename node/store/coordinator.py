@@ -23,6 +23,7 @@ _ANSWER = """
 _EXPIRE = "DELETE FROM idempotency WHERE created_at < now() - make_interval(hours => $1)"
 
 _POST = "INSERT INTO outbox (topic, body) VALUES ($1, $2) RETURNING id"
+_POST_EACH = "INSERT INTO outbox (topic, body) SELECT $1, n.body FROM unnest($2::bytea[]) AS n (body)"
 _DONE = "DELETE FROM outbox WHERE id = ANY ($1::bigint[])"
 _DUE = """
     SELECT id, body FROM outbox WHERE topic = $1 AND created_at <= now() - make_interval(secs => $2)
@@ -56,6 +57,12 @@ async def expire_claims(conn: Connection) -> None:
 
 async def post(conn: Connection, topic: str, message: Any) -> int:
     return int(await conn.fetchval(_POST, topic, orjson.dumps(message)))
+
+
+async def post_each(conn: Connection, topic: str, messages: Sequence[Any]) -> None:
+    """The same of many, in their order."""
+    if messages:
+        await conn.execute(_POST_EACH, topic, [orjson.dumps(message) for message in messages])
 
 
 async def done(conn: Connection, ids: Sequence[int]) -> None:

@@ -32,8 +32,9 @@ _MEET = """
 _ADD = """
     INSERT INTO scan AS s (shard, prefix_id, suffix, count, own, early, first_at, first_place, last_at, devices,
                            spot_at, spot_lat, spot_lon)
-    SELECT shard, prefix_id, suffix, count, coalesce(own, 0), coalesce(early, 0), to_timestamp(first_at), first_place,
-           to_timestamp(last_at), devices, to_timestamp(spot_at), coalesce(spot_lat, 0), coalesce(spot_lon, 0)
+    SELECT shard, prefix_id, suffix, count, coalesce(own, 0), coalesce(early, 0), to_timestamp(first_at),
+           coalesce(first_place, ''), to_timestamp(last_at), coalesce(devices, ''), to_timestamp(spot_at),
+           coalesce(spot_lat, 0), coalesce(spot_lon, 0)
       FROM unnest($1::smallint[], $2::integer[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::float8[],
                   $8::text[], $9::float8[], $10::bytea[], $11::float8[], $12::real[], $13::real[])
            AS n (shard, prefix_id, suffix, count, own, early, first_at, first_place, last_at, devices,
@@ -46,10 +47,10 @@ _ADD = """
            first_at = coalesce(s.first_at, EXCLUDED.first_at),
            first_place = CASE WHEN s.first_at IS NULL THEN EXCLUDED.first_place ELSE s.first_place END,
            last_at = greatest(s.last_at, EXCLUDED.last_at)
-    RETURNING shard, prefix_id, suffix, count, early, travels, devices, spot_lat, spot_lon,
+    RETURNING prefix_id, suffix, count, early, travels, devices, spot_lat, spot_lon,
               extract(epoch FROM spot_at)::float8 AS spot_at, s.xmax = 0 AS fresh
 """
-_RARE, _RARE_EVIDENCE = (4, 5, 10, 11, 12), (4, 5, 6, 7)  # columns of _ADD and of _SET_EVIDENCE
+_RARE, _RARE_EVIDENCE = (4, 5, 7, 9, 10, 11, 12), (4, 5, 6, 7)  # columns of _ADD and of _SET_EVIDENCE
 _SET_EVIDENCE = """
     UPDATE scan AS s SET devices = n.devices, travels = coalesce(n.travels, 0), spot_at = to_timestamp(n.spot_at),
                          spot_lat = coalesce(n.spot_lat, 0), spot_lon = coalesce(n.spot_lon, 0)
