@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from jinja2 import Environment, TemplateSyntaxError
 
-from node.http.templating import Tongue, _group, lines
+from node.http.templating import Tongue, groups, lines
 from node.shown_links import Link
 
 ENVIRONMENT = Environment(autoescape=True, extensions=[Tongue])
@@ -66,7 +66,9 @@ def test_groups_that_are_kept_are_told_apart() -> None:
     other = one | {"fields": [_line(value="2 不合格", value_en="failed")]}
     changes = [(one, {}, False), (one, {}, True), (one, {"tests": "M0 0"}, False), (other, {}, False)]
     changes += [(one | {"zh": "检", "en": "T"}, {}, False)]
-    looks = [str(_group(zh, icons, of, bare)) for _ in range(2) for zh in (True, False) for of, icons, bare in changes]
+    looks = [
+        str(groups(zh, icons, [of], bare=bare)) for _ in range(2) for zh in (True, False) for of, icons, bare in changes
+    ]
     half = len(looks) // 2
     assert looks[:half] == looks[half:]
     assert len(set(looks)) == half

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -16,6 +17,7 @@ from node.http.answers import Answer
 from node.http.assets import Assets
 from node.http.frames import HOLES, Asked, Frame, Frames, Kept, Showing, key_of
 from node.http.negotiation import CHINESE, Reader
+from node.http.scan_forms import Forms
 from node.http.templating import render
 from node.http.words import COUNTIES_EN
 from node.model import Event, Kind
@@ -39,7 +41,7 @@ class Look:
     def __init__(self, trades: Trades) -> None:
         self.trades = trades
         self.assets = Assets(trades)
-        self.frames = Frames()
+        self.frames, self.forms = Frames(), Forms()
 
 
 LOOK = Look(Trades())
@@ -62,6 +64,13 @@ def page(
 ) -> Response:
     """A rendered page with the headers that every page has; only one with a form may send one, and only one with a
     picture from `images` (an origin) may fetch it."""
+    text = render(name, reader.lang == "zh", {**_shared(node, reader), **values})
+    return _response(node, text, reader, status, form=form, images=images)
+
+
+def _response(
+    node: Node, text: str, reader: Reader, status: int = 200, *, form: bool = False, images: str = ""
+) -> Response:
     public = urlsplit(node.settings.public_url)
     # Browsers hold the target of a redirect after a form against form-action too, and ours is under PUBLIC_URL.
     forms = f"'self' {public.scheme}://{public.netloc}" if form else "'none'"
@@ -72,10 +81,15 @@ def page(
         "Content-Language": "zh-CN" if reader.lang == "zh" else "en",
         "Vary": "Accept, Accept-Language",
     }
+    return Response(text, status, headers, "text/html; charset=utf-8")
+
+
+def _shared(node: Node, reader: Reader) -> dict[str, Any]:
+    """What every page's template reads."""
     chinese = reader.lang == "zh"
-    shared = {
+    return {
         "node": node.settings.node_name,
-        "base": public.path,
+        "base": urlsplit(node.settings.public_url).path,
         "asset": LOOK.assets.address,
         "lang": "zh-CN" if chinese else "en",
         "switch": f"?lang={'en' if chinese else 'zh'}",
@@ -83,8 +97,6 @@ def page(
         "link": partial(address_of, node, query=reader.query),
         "trade": LOOK.trades.plain,
     }
-    text = render(name, chinese, {**shared, **values})
-    return Response(text, status, headers, "text/html; charset=utf-8")
 
 
 def as_answer(response: Response) -> Answer:
@@ -142,9 +154,16 @@ def _rendered(node: Node, shown: ScanPage, reader: Reader) -> Response:
     if reader.lang == "en":
         place = ", ".join(part for part in (COUNTIES_EN.get(shown.county, ""), "Suzhou, Anhui") if part)
     name = (industry.zh if reader.lang == "zh" else industry.en) or shown.industry
-    values = {"page": shown, "trade": shown.trade, "county": place, "industry": name, "holes": HOLES}
-    images = f"https://{urlsplit(shown.picture.url).netloc}" if shown.picture else ""
-    return page(node, "scan", values, reader=reader, images=images)
+    public, images = node.settings.public_url, ""
+    if shown.picture:
+        images = f"https://{urlsplit(shown.picture.url).netloc}"
+
+    def make(values: Mapping[str, Any]) -> str:
+        own = {"trade": shown.trade, "county": place, "industry": name, "holes": HOLES, "public": public}
+        return render("scan", reader.lang == "zh", {**_shared(node, reader), **own, **values})
+
+    where = (public, node.settings.node_name, reader.query, place, name)
+    return _response(node, LOOK.forms.text(shown, reader.lang == "zh", where, make), reader, images=images)
 
 
 def _scans(is_lot: bool, lang: str, scans: Scans) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -98,7 +98,7 @@ class _Line(NamedTuple):
 
 def render(name: str, zh: bool, values: Mapping[str, Any]) -> str:
     """A template in one language."""
-    spoken = {"zh": zh, "group": partial(_group, zh), "value": partial(_value, zh)}
+    spoken = {"zh": zh, "value": partial(_value, zh)}
     return _TEMPLATES[name].render(spoken, **values)
 
 
@@ -107,9 +107,22 @@ def lines(zh: bool, fields: Iterable[Mapping[str, Any]]) -> Markup:
     return Markup("").join([_line(zh, field) for field in fields])
 
 
-def _group(zh: bool, icons: Mapping[str, str], one: Mapping[str, Any], bare: bool = False) -> Markup:
-    """A group with its heading, or without; `icons` by the group's code."""
-    return _kept_group(zh, one["zh"], one["en"], icons.get(one["code"], ""), bare, lines(zh, one["fields"]))
+def groups(zh: bool, icons: Mapping[str, str], shown: Sequence[Mapping[str, Any]], *, bare: bool = False) -> Markup:
+    """Groups with their headings, or without; `icons` by a group's code."""
+    return Markup("").join([
+        _kept_group(zh, one["zh"], one["en"], icons.get(one["code"], ""), bare, lines(zh, one["fields"]))
+        for one in shown
+    ])  # fmt: skip
+
+
+def facts(zh: bool, fields: Iterable[Mapping[str, Any]]) -> Markup:
+    """What stands under a product's name."""
+    return Markup("").join([_kept("fact", zh, as_key(field)) for field in fields])
+
+
+def pairs(zh: bool, values: Sequence[Mapping[str, str]]) -> Markup:
+    """Handle values by their types."""
+    return _LINES[zh].pairs(values) if values else Markup("")
 
 
 @lru_cache(2048)  # as lines: a call of the macro takes 15 us. At 2 KB, 4 MB
@@ -120,14 +133,15 @@ def _kept_group(zh: bool, zh_name: str, en_name: str, path: str, bare: bool, inn
 def _line(zh: bool, field: Mapping[str, Any]) -> Markup:
     if field["type"] == "T":
         return _LINES[zh].line(field)  # type: ignore[no-any-return]
-    return _kept("line", zh, _as_key(field))
+    return _kept("line", zh, as_key(field))
 
 
 def _value(zh: bool, field: Mapping[str, Any]) -> Markup:
-    return _kept("value", zh, _as_key(field))
+    return _kept("value", zh, as_key(field))
 
 
-def _as_key(field: Mapping[str, Any]) -> _Line:
+def as_key(field: Mapping[str, Any]) -> _Line:
+    """What a field's line is shown by."""
     return _Line(
         field["zh"], field["en"], field["type"], field["value"], field["value_en"], field["result"], field["link"]
     )
