@@ -19,9 +19,6 @@ _MAX_COUNTS = 50_000  # items of which a recent count is held
 MAX_LATER = 200_000  # claims that wait; ten times what a worker takes in a second
 MAX_TOUCHED = 10_000  # items that wait to be scored, and of which is known what they were scored by
 PART = 1_000  # claims settled in one transaction: about 7 ms of the loop, in pieces of 2
-# s between two reads and between two commits: who comes alone does not wait, and a crowd travels together. Without
-# it each read carried one page at 200 scans a second.
-_APART = 0.005
 _LEAST_PART, _PARTS = 100, 8  # smaller ones cost more for each claim; so many are spread well enough
 
 Item = tuple[str, str]  # prefix, suffix
@@ -30,10 +27,11 @@ Counts = dict[Item, tuple[int, float]]  # how many scans of it, and when that wa
 Key = tuple[int, int, str, int, str]
 
 
-async def apart(last: float) -> float:
-    """Wait until `_APART` s after `last`, if that is not yet over; the time then."""
+async def apart(last: float, seconds: float) -> float:
+    """Wait until so many `seconds` after `last`, if that is not yet over; the time then: who comes alone does not wait,
+    and a crowd travels together."""
     loop = asyncio.get_running_loop()
-    if (early := last + _APART - loop.time()) > 0:
+    if (early := last + seconds - loop.time()) > 0:
         await asyncio.sleep(early)
     return loop.time()
 

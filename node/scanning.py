@@ -109,7 +109,7 @@ async def events_of(node: Node, resolved: Resolved) -> list[Event] | None:
 def described(resolved: Resolved, trades: Trades, link_ok: LinkOk = nobody) -> ScanPage:
     """The page without scans and trace; no I/O."""
     prefix, row, compiled = resolved.prefix, resolved.row, resolved.compiled
-    day = local(_moment(row.created_at))[:10]
+    day = _minute(int(row.created_at // 60))[:10]
     attributes = compiled.view(resolved.attributes, "public") if compiled else {}
     trade = trades.of_template(compiled.template if compiled else None)
     groups, values, shortened = within_budget(
@@ -140,7 +140,7 @@ def described(resolved: Resolved, trades: Trades, link_ok: LinkOk = nobody) -> S
         county=prefix.county,
         industry=prefix.industry,
         contact=cut_text(str(attributes.get("contact", "")))[0],
-        updated=local(_moment(max(row.updated_at, resolved.lot.updated_at if resolved.lot else 0))),
+        updated=_minute(int(max(row.updated_at, resolved.lot.updated_at if resolved.lot else 0) // 60)),
     )
 
 

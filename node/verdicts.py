@@ -6,6 +6,7 @@ A hit proves that a code was registered, never that the goods in hand are genuin
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 
 @dataclass(slots=True, frozen=True)
@@ -22,8 +23,13 @@ class Verdict:
 
     def about(self, name: str, day: str) -> Verdict:
         """With the registrant's name and the day of registration in place."""
-        found, found_en = (text.format(name=name, day=day) for text in (self.found, self.found_en))
-        return replace(self, found=found, found_en=found_en)
+        return _about(self, name, day)
+
+
+@lru_cache(1024)  # all of an enterprise's codes of a day have it in common
+def _about(verdict: Verdict, name: str, day: str) -> Verdict:
+    found, found_en = (text.format(name=name, day=day) for text in (verdict.found, verdict.found_en))
+    return replace(verdict, found=found, found_en=found_en)
 
 
 VERDICTS = {
