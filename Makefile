@@ -22,7 +22,11 @@ run: $(STAMP) ## a whole node with demo data on http://127.0.0.1:8000
 	@$(BIN)/idnode dev
 
 test: lint ## lint, types and every test, on real PostgreSQL and Valkey
-	$(BIN)/python -m pytest
+	@taken=$$(mktemp -d) && export TESTS_SHARED=$$taken && \
+	  { $(BIN)/python -m pytest --durations=40 > $$taken.log 2>&1 & } && second=$$! && first=0 && \
+	  { $(BIN)/python -m pytest --durations=40 || first=$$?; } && \
+	  { wait $$second; second=$$?; echo; echo "The other half:"; cat $$taken.log; rm -r $$taken $$taken.log; \
+	    test $$first -eq 0 -a $$second -eq 0; }
 
 test-kill: $(STAMP) ## an import killed 200 times at seeded instants, 20,000 scans with a kill in the middle
 	IMPORT_KILLS=200 SCAN_CLAIMS=20000 $(BIN)/python -m pytest tests/test_import_kill.py tests/test_scan_storm.py

@@ -19,6 +19,7 @@ import asyncpg
 import httpx
 import pytest
 import redis.asyncio as redis
+import sharing
 from outside import Outside, world
 from serve_env import serve_env
 from stdnum.cn import uscc
@@ -59,6 +60,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(config.stash[_status])
+
+
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    taken = sharing.folder()
+    return None if taken is None or session.config.option.collectonly else sharing.run(session, taken)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
