@@ -16,10 +16,13 @@ import pytest
 _ALWAYS = "test_zz_"  # about all that this process has done
 
 
+# Taken out: a pytest that a test starts is none of the two.
+_NAMED = os.environ.pop("TESTS_SHARED", "")
+
+
 def folder() -> Path | None:
     """Where the two tell each other what they took; None for a process that runs all."""
-    named = os.environ.get("TESTS_SHARED")
-    return Path(named) if named else None
+    return Path(_NAMED) if _NAMED else None
 
 
 def run(session: pytest.Session, taken: Path) -> bool:

@@ -19,8 +19,8 @@ def test_a_kept_page_is_never_of_something_else(node: Node, examples: dict[str, 
     """Any change of record, lot, prefix, trace, language or proved host renders anew; the same is rendered once."""
     monkeypatch.setattr(pages, "LOOK", pages.Look(pages.LOOK.trades))
     rendered: list[str] = []
-    whole = pages.page
-    monkeypatch.setattr(pages, "page", lambda *given, **named: rendered.append(given[1]) or whole(*given, **named))
+    whole = pages._rendered
+    monkeypatch.setattr(pages, "_rendered", lambda *given: rendered.append(given[1].handle) or whole(*given))
     attributes = {**example_of(examples, "machinery"), "nameplate_image": PICTURE}
     item = resolved_of(COMPILED["machinery"], attributes)
     lot = item.row.changed(kind=Kind.LOT, suffix="LC-1")
