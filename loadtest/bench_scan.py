@@ -132,10 +132,7 @@ async def rates(place: Place, count: int, rounds: int, seconds: float) -> dict[s
     # Every item has had its first scan, as after some minutes of such scans.
     everything = Phones(place.goods, place.sealer, range(count))
     await scan_load(own, everything, 60.0, None, CONNECTIONS, most=count)
-    turns |= {
-        "known": [],
-        "beside": [],
-    }  # the baseline again: a minute later the machine is another one
+    turns |= {"known": [], "beside": []}  # with the baseline again: minutes later the machine is another one
     for _ in range(rounds):
         turns["known"].append(await _turn(place, "known", loads["node"]))
         turns["beside"].append(await _turn(place, "beside", loads["baseline"]))

@@ -54,7 +54,7 @@ class Cause:
     at: datetime | None = None
 
     @property
-    def key(self) -> tuple[int, str, str]:
+    def key(self) -> store.Key:
         return self.registrant_id, self.subject, self.kind
 
     def row(self, now: datetime) -> dict[str, Any]:
@@ -86,9 +86,8 @@ async def raise_alarms(conn: Connection, causes: Sequence[Cause]) -> list[Raised
     new = [cause.row(now) for cause in causes if cause.key not in held]
     changed = [again(held[cause.key], cause.row(now), now) for cause in causes if cause.key in held]
     rows = await store.insert(conn, new) + await store.update(conn, changed)
-    told = {(row["registrant_id"], row["subject"], row["kind"]) for row in new}
-    told |= {(row["registrant_id"], row["subject"], row["kind"]) for row, tell in changed if tell}
-    by_key = {(row["registrant_id"], row["subject"], row["kind"]): row for row in rows}
+    told = {store.key_of(row) for row in new} | {store.key_of(row) for row, tell in changed if tell}
+    by_key = {store.key_of(row): row for row in rows}
     await coordinator.post_each(conn, TOPIC, [_message(by_key[c.key]) for c in causes if c.key in told])
     return [Raised(by_key[cause.key]["id"], cause.key in told) for cause in causes]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
 import httpx
@@ -95,6 +96,22 @@ async def test_many_at_once_are_each_as_one_alone(make_firm: Any, node: Node, cl
     assert len(ours) == 1 + 5 + 6
     assert len({m["id"] for m in ours}) == len(ours)
     assert await in_transaction(node, lambda conn: raise_alarms(conn, [])) == []
+
+
+async def test_many_raise_the_same_in_any_order(make_firm: Any, node: Node, client: httpx.AsyncClient) -> None:
+    firms, chance = [await make_firm() for _ in range(3)], Random(7)
+    causes = [
+        Cause(registrant_id=f.identity.registrant_id, prefix=f.prefix, subject=f"{f.prefix}/C-{n}", kind="copied",
+              score=50, reasons=[REASON])
+        for f in firms for n in range(5)
+    ]  # fmt: skip
+    orders = [chance.sample(causes, len(causes)) for _ in range(8)]
+    found = await asyncio.gather(
+        *(in_transaction(node, lambda conn, o=order: raise_alarms(conn, o)) for order in orders)  # type: ignore[misc]
+    )
+    assert sum(r.told for results in found for r in results) == len(causes)
+    for firm in firms:
+        assert [a["count"] for a in await listed(client, firm)] == [8] * 5
 
 
 async def test_what_is_told_goes_out_with_the_transaction_or_not_at_all(make_firm: Any, node: Node) -> None:

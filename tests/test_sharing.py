@@ -11,8 +11,9 @@ from pathlib import Path
 import sharing
 
 _CONFTEST = """
-import sharing
+import os, sharing
 def pytest_runtestloop(session):
+    os.close(os.open(os.environ["START"], int(os.environ["END"])))  # waits for the other process, which opens its end
     return sharing.run(session, sharing.folder())
 """
 
@@ -23,12 +24,18 @@ def test_each_file_is_run_by_one_of_the_two(tmp_path: Path) -> None:
     taken.mkdir()
     (suite / "conftest.py").write_text(_CONFTEST)
     for n in range(12):
-        told = f"print('ran a{n}', flush=True); time.sleep(0.02)"
-        (suite / f"test_a{n:02d}.py").write_text(f"import time\ndef test_one(): {told}\ndef test_two(): pass\n")
+        told = f"print('ran a{n}', flush=True)"
+        (suite / f"test_a{n:02d}.py").write_text(f"def test_one(): {told}\ndef test_two(): pass\n")
     (suite / "test_zz_last.py").write_text("def test_last(): print('ran last', flush=True)\n")
     env = os.environ | {"TESTS_SHARED": str(taken), "PYTHONPATH": str(Path(sharing.__file__).parent)}
     command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", str(suite)]
-    both = [subprocess.Popen(command, env=env, cwd=suite, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    os.mkfifo(start := tmp_path / "start")
+    both = [
+        subprocess.Popen(
+            command, env=env | {"START": str(start), "END": str(end)}, cwd=suite, stdout=subprocess.PIPE, text=True
+        )
+        for end in (os.O_RDONLY, os.O_WRONLY)
+    ]
     outputs = [process.communicate(timeout=60)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     ran = re.findall(r"ran (\w+)", "".join(outputs))

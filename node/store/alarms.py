@@ -70,10 +70,17 @@ async def take_turns(conn: Connection, registrant_ids: Sequence[int]) -> datetim
     return moment
 
 
-async def hold(conn: Connection, keys: Sequence[tuple[int, str, str]]) -> dict[tuple[int, str, str], Any]:
-    """Those of these (registrant, subject, kind) that there are."""
+Key = tuple[int, str, str]  # registrant, subject, kind
+
+
+def key_of(row: Mapping[str, Any]) -> Key:
+    return row["registrant_id"], row["subject"], row["kind"]
+
+
+async def hold(conn: Connection, keys: Sequence[Key]) -> dict[Key, Any]:
+    """Those of these that there are."""
     rows = await conn.fetch(_HOLD, *(list(column) for column in zip(*keys, strict=True)))
-    return {(row["registrant_id"], row["subject"], row["kind"]): row for row in rows}
+    return {key_of(row): row for row in rows}
 
 
 async def insert(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
