@@ -38,19 +38,23 @@ class Ledger(Generic[_T]):
     applied: Callable[[], None] = lambda: None  # told after each commit
     worker: uuid.UUID = field(default_factory=uuid.uuid4)  # of this life of the process: never used again
     number: int = 0
-    waiting: deque[tuple[int, float, _T]] = field(default_factory=deque)
+    gathered_at: float = field(default_factory=time.time)  # when it last was; nothing was counted before the first
+    waiting: deque[tuple[int, float, _T]] = field(default_factory=deque)  # number, see `gather`, what was counted
 
     def gather(self, now: float) -> None:
-        """Take what was counted and give each part its number."""
-        for part in self.take():
-            taken = part
+        """Take what was counted and give each part its number, and the time before which all that was counted is in the
+        tables with it: now for the last part, for those before it the gathering before."""
+        parts = self.take()
+        for left, part in zip(reversed(range(len(parts))), parts, strict=True):
+            taken, until = part, self.gathered_at if left else now
             self.number += 1
             # The first that waits may have been sent already, so it stays as it is.
             if len(self.waiting) >= _MAX_WAITING:
                 _, _, last = self.waiting.pop()
                 self.merge(last, taken)
                 taken = last
-            self.waiting.append((self.number, now, taken))
+            self.waiting.append((self.number, until, taken))
+        self.gathered_at = now
 
 
 async def settle(node: Node, ledger: Ledger[_T], now: float | None = None, spread: float = 0.0) -> int:

@@ -399,6 +399,30 @@ async def test_a_settlement_is_spread(node: Node, prefix: Prefix, item: str) -> 
     assert (await count(node, prefix, item)).before == 251
 
 
+async def test_what_is_said_to_be_settled_is_whole(node: Node, prefix: Prefix, item: str) -> None:
+    """A kill between two parts of a gathering loses what the last ones hold: it must not be said to be in the tables."""
+    ledger, began = scans.ledger(node), time.time()
+    ledger.gathered_at, whole, told = began, ledger.apply, list[float | None]()
+
+    async def told_now() -> None:  # beside the part's transaction: what is committed
+        row = "SELECT extract(epoch FROM taken_at)::float8 FROM settler WHERE worker = $1"
+        told.append(await node.pool.fetchval(row, ledger.worker))
+
+    async def apply(conn: Any, part: Any) -> None:
+        await told_now()
+        await whole(conn, part)
+
+    ledger.apply = apply
+    for turn in (1, 2):
+        await scanned(node, item, 251)
+        assert await settle(node, ledger, NOW + turn) == 3
+    await told_now()
+    first, second, third, *rest = told
+    assert first is None
+    assert [second, third] == pytest.approx([began] * 2, abs=1e-3)
+    assert rest == [NOW + 1] * 3 + [NOW + 2]
+
+
 async def test_what_comes_while_much_waits_is_few_parts(node: Node, prefix: Prefix, item: str) -> None:
     """So many parts may wait while PostgreSQL is away, whatever is in them."""
     ledger = scans.ledger(node)
