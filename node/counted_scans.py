@@ -22,9 +22,9 @@ from node.store import scans as store
 WINDOW_SECONDS = 600.0  # the same phone on the same item is one scan for this long (domain.md 5, point 6)
 # Devices of a sketch are 13 % wrong from 64 on: steps of 9 % lose nothing, and a step is 2 points of the score. Events
 # come later than scans: what is told by them shows within the minute.
-_NOT_EARLY = (SHIPPED, LOT)
 _EXACT, _STEPS, _AGAIN_SECONDS = 64, 8, 60.0
 _time_of = attrgetter("at")
+_MOST_AFTER = 2**24 - 1  # ms; a claim is over after ten minutes, but clocks are set
 Spot = tuple[float, float, float]  # time, lat, lon
 
 
@@ -37,10 +37,9 @@ class Addition:
     prefix: Prefix
     lot: str = ""
     is_lot: bool = False
-    claims: list[Claim] = field(default_factory=list)  # that count, in order of time
-    own: int = 0
-    early: int = 0
-    last_at: float = 0.0
+    claims: list[Claim] = field(
+        default_factory=list
+    )  # of the public, in order of time; those that count, once it is known
 
     def devices(self, before: bytes = b"") -> bytes:
         """The sketch with these in it. Of a lot none: its code is on every carton, many devices are as it should be."""
@@ -55,18 +54,21 @@ class Addition:
 
 
 async def add(node: Node, conn: Connection, claims: Sequence[Claim]) -> Counts:
-    """Count those of the claims that count; of the items that have had their first scan how many they have then. May be
-    run again."""
+    """Count those of the claims that count; of the items that have had their first scan how many they have then. Claims
+    of an item in order of time. May be run again."""
     places = await _places(node, conn, claims)
-    once: dict[bytes, Claim] = {}
-    for claim in sorted(claims, key=_time_of):
-        if claim.item in places:
-            once.setdefault(claim.nonce_mark, claim)
-    fresh = await _unused(conn, places, once)
-    own = await _own(conn, [claim for claim in fresh if claim.registrant])
-    public = [claim for claim in fresh if id(claim) not in own] if own else fresh
-    additions = _additions(places, await _met(conn, places, public), [c for c in fresh if id(c) in own] if own else [])
-    return await _store(node, conn, additions) if additions else {}
+    given = [claim for claim in claims if claim.item in places]
+    nonces = {claim.nonce_mark for claim in given}
+    if len(nonces) < len(given):  # the same claim several times: the first of them
+        given = list({claim.nonce_mark: claim for claim in reversed(given)}.values())[::-1]
+    own = await _own(conn, [claim for claim in given if claim.registrant])
+    # Devices that a claim of the batch makes, and that scan the same item again, are met when it was used up.
+    again = [claim for claim in given if claim.device_mark in nonces and claim.device_mark != claim.nonce_mark]
+    if again:
+        apart = {id(claim) for claim in again}
+        given = [claim for claim in given if id(claim) not in apart]
+    counts = await _count(node, conn, places, given, own) if given else {}
+    return counts | await _count(node, conn, places, again, own) if again else counts
 
 
 _Places = dict[Item, tuple[int, Prefix]]  # of each item its shard
@@ -86,15 +88,6 @@ async def _places(node: Node, conn: Connection, claims: Sequence[Claim]) -> _Pla
     }
 
 
-async def _unused(conn: Connection, places: _Places, once: dict[bytes, Claim]) -> list[Claim]:
-    """Use the claims up; those that were not used before."""
-    if not once:
-        return []
-    claims = list(once.values())
-    used = await store.use(conn, [places[c.item][0] for c in claims], list(once), [c.at for c in claims])
-    return [claim for claim in claims if claim.nonce_mark not in used] if used else claims
-
-
 async def _own(conn: Connection, given: Sequence[Claim]) -> set[int]:
     """Which of those with a registrant are scans by the item's own enterprise: by its key, or by a device that it
     registered and not revoked."""
@@ -111,54 +104,55 @@ async def _own(conn: Connection, given: Sequence[Claim]) -> set[int]:
     return found
 
 
-async def _met(conn: Connection, places: _Places, fresh: Sequence[Claim]) -> list[Claim]:
-    """Those whose device has not counted on the item within the window. A device that its claim made is met for the
-    first time: using the claim up was meeting it."""
-    counted = [claim for claim in fresh if claim.device_mark == claim.nonce_mark]
-    again: dict[bytes, Claim] = {}
-    if len(counted) < len(fresh):
-        for claim in fresh:
-            if claim.device_mark != claim.nonce_mark:
-                again.setdefault(claim.device_mark, claim)
-    if again:
-        claims = again.values()
-        shards, times = [places[c.item][0] for c in claims], [c.at for c in claims]
-        met = await store.meet(conn, shards, list(again), times, WINDOW_SECONDS)
-        counted += [claim for mark, claim in again.items() if mark not in met] if met else claims
-        counted.sort(key=_time_of)
-    return counted
+async def _count(node: Node, conn: Connection, places: _Places, claims: list[Claim], own: set[int]) -> Counts:
+    begin, started = min(map(_time_of, claims)), time.monotonic()
+    additions, records = _additions(places, claims, own, begin)
+    known = node.scan_memory.known
+    items = zip(*[_row(addition, new=addition.item not in known) for addition in additions.values()], strict=True)
+    stored, idle = await store.count(conn, [list(column) for column in items], records, begin, WINDOW_SECONDS)
+    for claim in (claims[number] for number in idle):
+        if id(claim) not in own:
+            additions[places[claim.item][1].id, claim.item[1]].claims.remove(claim)
+    counts = {
+        additions[row["prefix_id"], row["suffix"]].item: (row["count"], started) for row in stored if row["count"]
+    }
+    await _judge(node, conn, additions, stored)
+    return counts
 
 
-def _additions(places: _Places, counted: Sequence[Claim], own: Sequence[Claim]) -> dict[tuple[int, str], Addition]:
+def _additions(
+    places: _Places, claims: Sequence[Claim], own: set[int], begin: float
+) -> tuple[dict[tuple[int, str], Addition], bytes]:
+    """What the claims may add to their items, and the claims as PostgreSQL reads them."""
     found: dict[Item, Addition] = {}
-
-    def of(claim: Claim) -> Addition:
-        addition = found.get(claim.item)
-        if addition is None:
-            shard, prefix = places[claim.item]
-            addition = found[claim.item] = Addition(claim.item, shard, prefix)
+    numbers, records, pack, item = dict[Item, int](), list[bytes](), store.RECORD.pack, ("", "")
+    for claim in claims:
+        if claim.item != item:  # those of an item mostly come together
+            item = claim.item
+            if item not in found:
+                numbers[item] = len(found)
+                found[item] = Addition(item, *places[item])
+            addition, number = found[item], numbers[item]
+        flags = 0
+        if claim.state != SHIPPED:
+            addition.is_lot |= claim.state == LOT
+            flags = store.EARLY if claim.state != LOT else 0
         if claim.lot:
             addition.lot = claim.lot
-        if claim.state == LOT:
-            addition.is_lot = True
-        addition.last_at = max(addition.last_at, claim.at)
-        return addition
-
-    for claim in counted:
-        addition = of(claim)
-        addition.claims.append(claim)
-        if claim.state not in _NOT_EARLY:
-            addition.early += 1
-    for claim in own:
-        of(claim).own += 1
-    return {(addition.prefix.id, item[1]): addition for item, addition in found.items()}
+        if own and id(claim) in own:
+            flags |= store.OWN
+        else:
+            addition.claims.append(claim)
+        after = min(int(1000 * (claim.at - begin) + 0.5), _MOST_AFTER)
+        records.append(pack(number, addition.shard, after << 8 | flags, claim.nonce_mark, claim.device_mark))
+    return {(addition.prefix.id, item[1]): addition for item, addition in found.items()}, b"".join(records)
 
 
-async def _store(node: Node, conn: Connection, additions: dict[tuple[int, str], Addition]) -> Counts:
-    known, started = node.scan_memory.known, time.monotonic()
-    rows = [_row(addition, new=addition.item not in known) for addition in additions.values()]
-    stored = await store.add(conn, [list(column) for column in zip(*rows, strict=True)])
-    changed, counts = [], {}
+async def _judge(
+    node: Node, conn: Connection, additions: dict[tuple[int, str], Addition], stored: Sequence[Any]
+) -> None:
+    """Take down what the scans are evidence of, and have scored what there is to score."""
+    changed = []
     for record in stored:
         addition = additions[record["prefix_id"], record["suffix"]]
         before = _before(record)
@@ -169,25 +163,21 @@ async def _store(node: Node, conn: Connection, additions: dict[tuple[int, str], 
             devices, travels, spot = after
             where = (addition.shard, addition.prefix.id, addition.item[1])
             changed.append((*where, devices, travels, *(spot or _NOWHERE)))
-        if record["count"]:
-            counts[addition.item] = (record["count"], started)
     if changed:
         await store.set_evidence(conn, [list(column) for column in zip(*changed, strict=True)])
-    return counts
 
 
 def _row(addition: Addition, *, new: bool) -> tuple[Any, ...]:
-    """What is added; the devices of one that is `new` go in with it, those of others are merged with what is there."""
-    first = addition.claims[0] if addition.claims else None
-    spots = addition.spots if new else ()
-    return (
-        addition.shard, addition.prefix.id, addition.item[1], len(addition.claims), addition.own, addition.early,
-        first.at if first else None, first.place.name if first and first.place else "", addition.last_at,
-        addition.devices() if new else b"", *(spots[-1] if spots else _NOWHERE),
-    )  # fmt: skip
+    """What is said of an item; of one that is `new` what goes in with it, which of others is merged with what is there.
+    Should one of its claims not count after all, `_judge` says it again, but for the place."""
+    if not new or not addition.claims:
+        return addition.prefix.id, addition.item[1], None, None, *_NOWHERE
+    first, spots = addition.claims[0].place, addition.spots
+    place = first.name if first else None
+    return addition.prefix.id, addition.item[1], place, addition.devices(), *(spots[-1] if spots else _NOWHERE)
 
 
-_NOWHERE = (None, 0.0, 0.0)
+_NOWHERE = (None, None, None)
 _Evidence = tuple[bytes, int, Spot | None]  # devices, impossible travels and last place of an item
 
 
@@ -200,7 +190,7 @@ def _before(record: Any) -> _Evidence:
 
 def _evidence(node: Node, addition: Addition, before: _Evidence, *, fresh: bool) -> _Evidence:
     """The same with this batch in it; of a row that is `fresh` there is nothing from before it."""
-    devices, travels, spot = before if not fresh else (before[0], 0, None)
+    devices, travels, spot = before if not fresh else (b"", 0, None)
     for new in addition.spots:
         if spot is not None:
             travels += _impossible(node, spot, new)

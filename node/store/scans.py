@@ -2,55 +2,72 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import Any
 
 from node.runtime import Connection, ReadConnection
 
-# Rows go in by key order, so that two workers cannot deadlock; what is there already was used before.
-# What comes back are the marks that are not new: hardly any, where the new ones would be nearly all.
-_USE = """
-    WITH new AS (
+# Of a claim: the number of its item, its shard, ms << 8 | flags, the mark of its nonce and that of its device.
+RECORD = struct.Struct(">HHI12s12s")
+OWN, EARLY = 1, 2  # flags: a scan by the item's own enterprise; one before the item was shipped
+# One statement for a batch: each round trip and each element of an array cost a worker more than all that PostgreSQL
+# does for a claim, so what is said of a claim is one record of $3. Of it: `item` its number among $1 and $2, `at`
+# milliseconds after $4, `flags`. What is there already was used before. A device counts again on the same item once the
+# window ($5) since it last counted is over; one that its claim made is met by using the claim up. The first scan is
+# whichever transaction gave the row its time first: it never changes afterwards. Rows go in by key order, so that two
+# workers cannot deadlock. Last come the claims that do not count, by their place in $3: hardly any.
+_COUNT = f"""
+    WITH claim AS (
+        SELECT n, 256 * get_byte($3, n) + get_byte($3, n + 1) + 1 AS item,
+               (256 * get_byte($3, n + 2) + get_byte($3, n + 3))::smallint AS shard,
+               $4 + (65536 * get_byte($3, n + 4) + 256 * get_byte($3, n + 5) + get_byte($3, n + 6)) / 1000.0::float8
+               AS at,
+               get_byte($3, n + 7) & {OWN} <> 0 AS own, get_byte($3, n + 7) & {EARLY} <> 0 AS early,
+               substring($3 FROM n + 9 FOR 12) AS nonce, substring($3 FROM n + 21 FOR 12) AS device
+          FROM generate_series(0, length($3::bytea) - 1, {RECORD.size}) AS n),
+    used AS (
         INSERT INTO scan_mark (shard, mark, at)
-        SELECT shard, mark, at FROM unnest($1::smallint[], $2::bytea[], $3::float8[]) AS n (shard, mark, at)
-         ORDER BY shard, mark
+        SELECT shard, nonce, at FROM claim ORDER BY shard, nonce
         ON CONFLICT (shard, mark) DO NOTHING
-        RETURNING mark)
-    SELECT n.mark FROM unnest($2::bytea[]) AS n (mark) EXCEPT ALL SELECT mark FROM new
-"""
-# A device counts again on the same item once the window since it last counted is over.
-_MEET = """
-    WITH counted AS (
+        RETURNING mark),
+    fresh AS (SELECT * FROM claim WHERE (nonce IN (SELECT mark FROM used)) IS TRUE),
+    once AS (SELECT DISTINCT ON (device) * FROM fresh WHERE NOT own AND device <> nonce ORDER BY device, n),
+    met AS (
         INSERT INTO scan_mark AS m (shard, mark, at)
-        SELECT shard, mark, at FROM unnest($1::smallint[], $2::bytea[], $3::float8[]) AS n (shard, mark, at)
-         ORDER BY shard, mark
-        ON CONFLICT (shard, mark) DO UPDATE SET at = EXCLUDED.at WHERE m.at <= EXCLUDED.at - $4::float8
-        RETURNING mark)
-    SELECT n.mark FROM unnest($2::bytea[]) AS n (mark) EXCEPT ALL SELECT mark FROM counted
+        SELECT shard, device, at FROM once ORDER BY shard, device
+        ON CONFLICT (shard, mark) DO UPDATE SET at = EXCLUDED.at WHERE m.at <= EXCLUDED.at - $5::float8
+        RETURNING mark),
+    counted AS (
+        SELECT * FROM fresh WHERE own OR device = nonce
+        UNION ALL SELECT * FROM once WHERE (device IN (SELECT mark FROM met)) IS TRUE),
+    sum AS (
+        SELECT item, min(shard) AS shard, count(*) FILTER (WHERE NOT own) AS count, count(*) FILTER (WHERE own) AS own,
+               count(*) FILTER (WHERE early AND NOT own) AS early, min(at) FILTER (WHERE NOT own) AS first_at,
+               max(at) AS last_at
+          FROM counted GROUP BY item),
+    added AS (
+        INSERT INTO scan AS s (shard, prefix_id, suffix, count, own, early, first_at, first_place, last_at, devices,
+                               spot_at, spot_lat, spot_lon)
+        SELECT shard, ($1::integer[])[item], ($2::text[])[item], count, own, early, to_timestamp(first_at),
+               coalesce(($6::text[])[item], ''), to_timestamp(last_at), coalesce(($7::bytea[])[item], ''),
+               to_timestamp(($8::float8[])[item]), coalesce(($9::real[])[item], 0), coalesce(($10::real[])[item], 0)
+          FROM sum ORDER BY 1, 2, 3
+        ON CONFLICT (shard, prefix_id, suffix) DO UPDATE
+           SET count = s.count + EXCLUDED.count,
+               own = s.own + EXCLUDED.own,
+               early = s.early + EXCLUDED.early,
+               first_at = coalesce(s.first_at, EXCLUDED.first_at),
+               first_place = CASE WHEN s.first_at IS NULL THEN EXCLUDED.first_place ELSE s.first_place END,
+               last_at = greatest(s.last_at, EXCLUDED.last_at)
+        RETURNING prefix_id, suffix, count, early, travels, devices, spot_lat, spot_lon,
+                  extract(epoch FROM spot_at)::float8 AS spot_at, s.xmax = 0 AS fresh)
+    SELECT * FROM added
+    UNION ALL
+    SELECT NULL, NULL, n / {RECORD.size}, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+      FROM claim WHERE n NOT IN (SELECT n FROM counted)
 """
-# The first scan is whichever transaction gave the row its time first: it never changes afterwards.
-_ADD = """
-    INSERT INTO scan AS s (shard, prefix_id, suffix, count, own, early, first_at, first_place, last_at, devices,
-                           spot_at, spot_lat, spot_lon)
-    SELECT shard, prefix_id, suffix, count, coalesce(own, 0), coalesce(early, 0), to_timestamp(first_at),
-           coalesce(first_place, ''), to_timestamp(last_at), coalesce(devices, ''), to_timestamp(spot_at),
-           coalesce(spot_lat, 0), coalesce(spot_lon, 0)
-      FROM unnest($1::smallint[], $2::integer[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::float8[],
-                  $8::text[], $9::float8[], $10::bytea[], $11::float8[], $12::real[], $13::real[])
-           AS n (shard, prefix_id, suffix, count, own, early, first_at, first_place, last_at, devices,
-                 spot_at, spot_lat, spot_lon)
-     ORDER BY shard, prefix_id, suffix
-    ON CONFLICT (shard, prefix_id, suffix) DO UPDATE
-       SET count = s.count + EXCLUDED.count,
-           own = s.own + EXCLUDED.own,
-           early = s.early + EXCLUDED.early,
-           first_at = coalesce(s.first_at, EXCLUDED.first_at),
-           first_place = CASE WHEN s.first_at IS NULL THEN EXCLUDED.first_place ELSE s.first_place END,
-           last_at = greatest(s.last_at, EXCLUDED.last_at)
-    RETURNING prefix_id, suffix, count, early, travels, devices, spot_lat, spot_lon,
-              extract(epoch FROM spot_at)::float8 AS spot_at, s.xmax = 0 AS fresh
-"""
-_RARE, _RARE_EVIDENCE = (4, 5, 7, 9, 10, 11, 12), (4, 5, 6, 7)  # columns of _ADD and of _SET_EVIDENCE
+_RARE_EVIDENCE = (4, 5, 6, 7)  # columns of _SET_EVIDENCE
 _SET_EVIDENCE = """
     UPDATE scan AS s SET devices = n.devices, travels = coalesce(n.travels, 0), spot_at = to_timestamp(n.spot_at),
                          spot_lat = coalesce(n.spot_lat, 0), spot_lon = coalesce(n.spot_lon, 0)
@@ -77,22 +94,20 @@ _LIVE = "SELECT id, registrant_id FROM scanner WHERE id = ANY ($1::bigint[]) AND
 _COUNT_LIVE = "SELECT count(*) FROM scanner WHERE registrant_id = $1 AND revoked_at IS NULL"
 
 
-async def use(conn: Connection, shards: Sequence[int], marks: Sequence[bytes], at: Sequence[float]) -> set[bytes]:
-    """Use claims up, each mark once; the marks of those that were used before."""
-    return {record["mark"] for record in await conn.fetch(_USE, shards, marks, at)}
+async def count(
+    conn: Connection, items: Sequence[Sequence[Any]], records: bytes, begin: float, window: float
+) -> tuple[list[Any], list[int]]:
+    """Count those of the claims that count, and add them to their items.
 
-
-async def meet(
-    conn: Connection, shards: Sequence[int], marks: Sequence[bytes], at: Sequence[float], window: float
-) -> set[bytes]:
-    """Note devices on items, each mark once; those that do not count: last counted less than `window` s ago."""
-    return {record["mark"] for record in await conn.fetch(_MEET, shards, marks, at, window)}
-
-
-async def add(conn: Connection, columns: Sequence[Sequence[Any]]) -> list[Any]:
-    """Add scans to items, each item once; columns as in _ADD. What the items are then, evidence as it was before
-    except for those that are new."""
-    return await conn.fetch(_ADD, *_said(columns, _RARE))
+    `items`: of each its prefix_id and suffix; where it is new a place, a sketch of devices, time and place of its last
+    scan with one. `records`: RECORD of each claim, no nonce twice, none with a device that another one makes; times in
+    ms after `begin`. What the items are then that something was added to, evidence as it was before except for those
+    that are new; and the numbers of the claims that do not count.
+    """
+    prefix_ids, suffixes, *rest = _said(items, range(2, 7))
+    rows = await conn.fetch(_COUNT, prefix_ids, suffixes, records, begin, window, *rest)
+    added = [row for row in rows if row["suffix"] is not None]
+    return added, [row["count"] for row in rows[len(added) :]]
 
 
 async def set_evidence(conn: Connection, columns: Sequence[Sequence[Any]]) -> None:
