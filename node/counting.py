@@ -16,6 +16,7 @@ from node.settling import settle
 # period, and scans then for their part.
 _PERIOD = 0.8
 _SCANS_PERIOD, _SCANS_SPREAD = 0.45, 0.35
+_OTHERS_PERIOD = 0.3  # s; a page may say a count that was right a second ago
 _TIDY_SECONDS = 15.0
 _FLUSH_SECONDS = 10.0  # PostgreSQL may be on its way back when the node is stopped
 _log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Counting:
             _every(_PERIOD, self._settle_statistics),
             _every(_SCANS_PERIOD, self._settle_scans),
             _every(1.0, self.look),
+            _every(_OTHERS_PERIOD, lambda: scans.look_at_others(self._node)),
         )
 
     async def close(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+import uuid
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -101,6 +103,12 @@ class ScanMemory:
     missed: Rings = field(default_factory=dict)  # by prefix
     counts: Counts = field(default_factory=dict)  # what was committed last of items
     settled: Counts = field(default_factory=dict)  # what a settlement under way leaves, which may be told once it is
+    worker: uuid.UUID = field(default_factory=uuid.uuid4)  # under which first scans are committed
+    commits: int = 0  # of first scans
+    own: list[uuid.UUID] = field(default_factory=list)  # all names under which this worker commits scans
+    others: object = None  # what others had committed when this was last looked at
+    sure_at: float = float("-inf")  # when that was (monotonic s)
+    sure_from: float = float("inf")  # what was known then, or later, is as it is at `sure_at`
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -120,7 +128,19 @@ class ScanMemory:
         """These were committed."""
         if len(self.counts) > _MAX_COUNTS:
             self.counts.clear()
+            self.sure_from = time.monotonic()  # what was settled before then is forgotten
         self.counts |= counts
+
+    def looked(self, others: object, asked: float, told: float) -> None:
+        """`others` is what other workers have committed, by what PostgreSQL was asked and has told at these times.
+        While it stays the same, a count that was read after it was told changes by this worker's own commits only."""
+        if others != self.others:
+            self.others, self.sure_from = others, told
+        self.sure_at = asked
+
+    def right_at(self, counted: float) -> float:
+        """When a count was right that was asked for at `counted` and has all that this worker committed since."""
+        return max(counted, self.sure_at) if counted >= self.sure_from else counted
 
     def score_known(self, touched: Iterable[Touched], now: float) -> None:
         """These were scored, and what came of it was committed."""

@@ -18,11 +18,12 @@ from node import metrics, scan_tokens
 from node.counted_scans import add
 from node.errors import NodeError
 from node.places import Place
-from node.runtime import Connection, Node, in_transaction
-from node.scan_memory import MAX_LATER, PART, Claim, Item, apart
+from node.runtime import Connection, Node, in_transaction, reading
+from node.scan_memory import MAX_LATER, PART, Claim, Counts, Item, apart
 from node.scan_tokens import CLAIM_SECONDS, SHIPPED, ClaimToken, DeviceToken, Refused
 from node.settling import Ledger
 from node.store import scans as store
+from node.store import settling
 
 # Once its window of ten minutes is over a device counts on an item again; by then its claim is over too.
 _MARK_SECONDS = CLAIM_SECONDS + 60
@@ -123,7 +124,8 @@ async def _commit(node: Node) -> None:
             group, memory.first = memory.first[:PART], memory.first[PART:]
             claims = [claim for claim, _ in group]
             try:
-                known = await in_transaction(node, lambda conn, c=claims: add(node, conn, c))  # type: ignore[misc]
+                memory.commits += 1
+                known = await in_transaction(node, lambda conn, c=claims: _add_first(node, conn, c))  # type: ignore[misc]
             except Exception as error:
                 refusal = error if isinstance(error, NodeError) else NodeError()
                 if refusal is not error:
@@ -140,6 +142,21 @@ async def _commit(node: Node) -> None:
                         future.set_result(None)
     finally:
         memory.committing = False
+
+
+async def _add_first(node: Node, conn: Connection, claims: list[Claim]) -> Counts:
+    """Numbered as settlements are, though never sent again: so others see that something was committed."""
+    memory = node.scan_memory
+    await settling.begin(conn, memory.worker, "first", memory.commits, time.time())
+    return await add(node, conn, claims)
+
+
+async def look_at_others(node: Node) -> None:
+    """See whether another worker has committed scans since this was last looked at; raises Unavailable."""
+    memory, asked = node.scan_memory, time.monotonic()
+    async with reading(node) as conn:
+        others = await settling.others(conn, [memory.worker, *memory.own])
+    memory.looked(others, asked, time.monotonic())
 
 
 def ledger(node: Node) -> Ledger[list[Claim]]:
@@ -161,6 +178,7 @@ def ledger(node: Node) -> Ledger[list[Claim]]:
 
     memory = node.scan_memory
     found: Ledger[list[Claim]] = Ledger("scan", take, apply, merge, memory.settlement_committed)
+    memory.own.append(found.worker)
     return found
 
 

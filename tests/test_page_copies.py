@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 import time
@@ -77,6 +78,25 @@ async def test_a_first_scan_shows_on_the_next_page_of_every_worker(
         assert (await two.ask(get(image[1].decode(), "Cookie: other=1"))).body == IMAGE
         for there in (one, two):
             assert b"<b>1</b>" in (await there.ask(get(f"/{handle}", HTML))).body
+
+
+async def test_scans_of_another_worker_show(settings: Any, serving: Any, client: Any, firm: Any) -> None:
+    """Of a page that is hot, whose worker settles nothing of it: the first scan and all later ones were elsewhere."""
+    handle = await registered(client, firm, "COPIED-6")
+    ports = [free_port(0), free_port(0)]
+    async with (
+        serving(serve_env(settings), ports[0], 1),
+        serving(serve_env(settings), ports[1], 1),
+        wire(ports[0]) as one,
+        wire(ports[1]) as two,
+    ):
+        for number in range(1, 4):
+            image = CLAIM.search((await two.ask(get(f"/{handle}", HTML))).body)
+            assert image is not None
+            assert (await two.ask(get(image[1].decode()))).body == IMAGE
+            async with asyncio.timeout(20):
+                while f"<b>{number}</b>".encode() not in (await one.ask(get(f"/{handle}", HTML))).body:
+                    await asyncio.sleep(0.01)
 
 
 async def test_copies_outlive_changes_of_others_and_never_their_own(

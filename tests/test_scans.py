@@ -20,7 +20,7 @@ from node.counting import Counting
 from node.http import scan_claims
 from node.model import Prefix
 from node.places import Place, Places, kilometres
-from node.runtime import Node, reading
+from node.runtime import Node, close_node, open_node, reading
 from node.scan_memory import Scans
 from node.sealing import Sealer
 from node.settling import settle
@@ -156,6 +156,16 @@ async def test_window_of_a_device_within_one_settlement(
         await phone.open(scans.claim_address(node, item, NOW), NOW)
     await counter.settle()
     assert (await count(node, prefix, item)).before == 2
+
+
+async def test_a_clock_that_is_set_within_one_settlement(
+    node: Node, counter: Counter, prefix: Prefix, item: str
+) -> None:
+    await Phone(node).open(scans.claim_address(node, item, NOW), NOW)
+    for at in (NOW + 1, NOW + 2 * 86_400, NOW + 2):
+        await Phone(node).open(scans.claim_address(node, item, at), at)
+    await counter.settle()
+    assert await count(node, prefix, item) == Scans(4, NOW, "")
 
 
 async def test_marks_are_kept_as_long_as_they_matter(node: Node, counter: Counter, prefix: Prefix, item: str) -> None:
@@ -361,6 +371,42 @@ async def test_scanner_address_is_good_for_an_hour(node: Node) -> None:
         scanners.opened(node, scan_tokens.device_token(node.sealer, scan_tokens.DeviceToken(int(NOW), b"x")), NOW)
         is None
     )
+
+
+async def test_a_count_is_right_until_another_worker_commits(
+    node: Node, counter: Counter, prefix: Prefix, item: str, settings: Any
+) -> None:
+    """Its own commits a worker knows; of others' it looks at the numbers that they commit under."""
+    memory, other = node.scan_memory, await open_node(settings)
+    theirs = Counter(other)
+    try:
+
+        async def right(after: float) -> bool:
+            """Whether what was counted then is still right now."""
+            before = time.monotonic()
+            await scans.look_at_others(node)
+            return memory.right_at(after) > before
+
+        await right(0.0)
+        for worker in (node, other):  # the item's first scan, and one by a worker that does not know of it
+            asked = time.monotonic()
+            assert [await right(asked) for _ in range(2)] == [True, True]
+            await Phone(worker).open(scans.claim_address(node, item, NOW), NOW)
+            assert await right(asked) == (worker is node)
+        for mine in (True, False, True):
+            asked = time.monotonic()
+            await Phone(node if mine else other).open(scans.claim_address(node, item, NOW), NOW)
+            assert await right(asked)  # it is in nobody's tables yet
+            await (counter if mine else theirs).settle()
+            assert await right(asked) == mine
+        asked = time.monotonic()
+        assert await right(asked)
+        memory.counts = {("88.999", str(n)): (1, 0.0) for n in range(50_001)}
+        memory.tell({})  # what this worker committed is forgotten
+        assert not await right(asked)
+        assert await right(time.monotonic())
+    finally:
+        await close_node(other)
 
 
 async def test_reads_of_one_turn_go_as_one_query(node: Node, prefix: Prefix, firm: Any, statement_log: Path) -> None:

@@ -46,7 +46,7 @@ def begin(node: Node, handle: str, reader: Reader, shows: Shows, answers: Answer
     begun = _Begun(node, kept, handle, reader, shows, answers, keeps)
     if not ask(node, handle, begun):
         return False
-    if not told_lately(node, kept, begun.started):
+    if not told_lately(node, kept, begun.started) or not no_event_since(node, kept):
         begun.waiting, begun.traced, row = 2, True, kept.resolved.row
         scan_reads.tell(node, kept.resolved.prefix, row.suffix, _Counting(begun), row.lot)
     return True
@@ -175,17 +175,20 @@ def _showing(node: Node, kept: Kept) -> Showing:
 
 def told_lately(node: Node, kept: Kept, now: float) -> bool:
     """Whether the page's scans may be said as they are known: a second old, and more than none, for none is untrue from
-    the moment of the first scan on. A settlement of this worker's says what it left, so hot items need no reading."""
+    the moment of the first scan on. A settlement of this worker's says what it left, so hot items need no reading, and
+    no item does while no other worker commits scans. A count only grows: the larger one is the later one."""
     scans = kept.scans
     if scans is None or not scans.before:
         return False
     resolved = kept.resolved
-    settled = node.scan_memory.counts.get((resolved.prefix.prefix, resolved.row.suffix))
-    if settled is not None and settled[1] > kept.counted:
-        kept.counted = settled[1]
-        if settled[0] != scans.before:
-            kept.scans = Scans(settled[0], scans.first_at, scans.place)
-    return now - kept.counted < COUNT_SECONDS
+    memory = node.scan_memory
+    settled = memory.counts.get((resolved.prefix.prefix, resolved.row.suffix))
+    if settled is not None:
+        count, counted = settled
+        kept.counted = max(kept.counted, counted)
+        if count > scans.before:
+            kept.scans = Scans(count, scans.first_at, scans.place)
+    return now - memory.right_at(kept.counted) < COUNT_SECONDS
 
 
 def _ordinary(node: Node, handle: str, reader: Reader, answers: Answers, keeps: Keeps) -> None:

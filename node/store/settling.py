@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
+from typing import Any
 
-from node.runtime import Connection
+from node.runtime import Connection, ReadConnection
 
 # Numbers rise, so one row a worker remembers them all. A worker that is gone sends nothing again.
 _BEGIN = """
@@ -13,12 +15,18 @@ _BEGIN = """
      WHERE settler.number < EXCLUDED.number
     RETURNING true
 """
+_OTHERS = "SELECT count(*), sum(number) FROM settler WHERE kind <> 'resolution' AND worker <> ALL ($1)"
 _EXPIRE = "DELETE FROM settler WHERE taken_at < now() - interval '7 days'"
 
 
 async def begin(conn: Connection, worker: uuid.UUID, kind: str, number: int, taken_at: float) -> bool:
     """Note the settlement in its own transaction; False where it was applied before and must not be again."""
     return bool(await conn.fetchval(_BEGIN, worker, kind, number, taken_at))
+
+
+async def others(conn: ReadConnection, own: Sequence[uuid.UUID]) -> tuple[Any, ...]:
+    """Changes with each commit of scans by another worker than these."""
+    return tuple(await conn.fetchrow(_OTHERS, own))
 
 
 async def expire(conn: Connection) -> None:
