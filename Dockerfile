@@ -4,7 +4,8 @@ RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev &
 WORKDIR /src
 COPY . .
 RUN python -m venv /opt/idnode && /opt/idnode/bin/pip install --no-cache-dir . \
- && HANDLE_CODEC_PURE= /opt/idnode/bin/python -c "import handle_codec as c; assert c.IMPLEMENTATION == 'compiled', c.IMPLEMENTATION"
+ && HANDLE_CODEC_PURE= /opt/idnode/bin/python -c "import handle_codec as c; assert c.IMPLEMENTATION == 'compiled', c.IMPLEMENTATION" \
+ && cd / && /opt/idnode/bin/python -c "from node import compiled as c; assert c.state() == 'compiled', c.state()"
 
 # Run: no compiler, no sources, no root.
 FROM python:3.13-slim-bookworm

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import handle_codec
-from node import catalogue, deliveries, logs, metrics, observing, polling
+from node import catalogue, compiled, deliveries, logs, metrics, observing, polling
 from node.collecting import keep_collecting
 from node.config import Settings
 from node.counting import Counting
@@ -86,7 +86,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
             node.tasks.append(asyncio.create_task(counting.keep()))
             app.state.node = node
             door.open(node)
-            _log.info("serving with the %s codec", handle_codec.IMPLEMENTATION)
+            _log.info("serving with the %s codec, scans %s", handle_codec.IMPLEMENTATION, compiled.state())
             yield
         finally:
             await door.groups.close()

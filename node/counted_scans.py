@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """From claims to counts: which of them count, and what they add to their items; inside one transaction."""
 
 from __future__ import annotations

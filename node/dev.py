@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import handle_codec
+from node import compiled, embedded
 from node import demo as demo_data
-from node import embedded
 from node.config import Settings
 from node.embedded_process import EmbeddedError, dropper, free_port
 from node.migrate import migrate
@@ -143,6 +143,7 @@ def _announce(seeded: dict[str, Any], env: dict[str, str], ready_file: Path | No
         "",
         f"  接口文档 · API                    {url}/api/docs",
         f"  编解码器 · codec                  {_CODEC[handle_codec.IMPLEMENTATION]}",
+        f"  扫码处理 · scans                  {_CODEC[compiled.state()]}",
         f"  企业前缀 · prefix                 {seeded['prefix']}",
         f"  企业密钥 · API key                {seeded['api_key']}",
         f"  操作员   · operator               {operator['login']} / {operator['password']}",

@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """What one worker holds of scans in memory: claims that wait to be settled, and what it knows already. No I/O."""
 
 from __future__ import annotations

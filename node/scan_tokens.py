@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """What the node signs for scans: the claim in a page's image, and the token of a device. No state, no I/O.
 
 A claim is worth one scan of one handle for ten minutes. A device token is a random number in a first-party cookie that

@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """Scans: claimed by the image of a page, counted once, the first one committed before that image answers.
 
 A claim of an item that this worker has not seen scanned waits for a commit, in a group with whatever came meanwhile;

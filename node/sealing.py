@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """Keys from the master secret: digests of API keys and sealed columns.
 
 The file holds one `generation:base64` line for each generation of the secret; the last one seals, all of them open,

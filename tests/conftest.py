@@ -24,7 +24,7 @@ from outside import Outside, world
 from serve_env import serve_env
 from stdnum.cn import uscc
 
-from node import access, embedded, onboarding
+from node import access, compiled, embedded, onboarding
 from node.app import create_app
 from node.config import Settings
 from node.migrate import migrate
@@ -45,6 +45,11 @@ _LOG_SETTINGS = {
 
 
 _status = pytest.StashKey[int]()
+
+
+def pytest_configure() -> None:
+    if old := compiled.stale():
+        raise pytest.UsageError(f"compiled from older sources: {', '.join(old)}; `make` compiles them again")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """Answers without Starlette's Response: status, headers as ASGI has them, body. For the short way."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """Pages that are shown again without a task: by the protocol class, of what this worker rendered before.
 
 What a page still lacks is asked for with what others ask in that moment: whether its record and trace are as they were,

@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """A connection as uvicorn serves it (its httptools protocol), made safe against clients that are slow, endless or odd.
 
 A client that keeps us waiting is cut off: for a head, for a body, for its next request, or with answers it does not

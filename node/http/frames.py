@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """Rendered scan pages with holes for what each scan has of its own: what came before it, and its claim.
 
 A page is kept with all that it was made of and used again only for the same: the same record, trace, language and

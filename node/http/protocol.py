@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """Connections of a node: a hot record is answered before a task is made, and a plain record is read without one.
 
 What is not answered here goes the ordinary way, with the same bytes. There is no second parser: a head is answered

@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """Connections of a node on which a scan, the page and then its image, needs neither a task nor FastAPI.
 
 Whatever is not a plain request of a browser goes the ordinary way, with the same answer.
