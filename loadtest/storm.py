@@ -48,7 +48,7 @@ def storm(
         handle = f"{prefix}/{suffix}"
         token = scan_tokens.claim_token(sealer, handle, now)
         if pick.random() < 0.1:  # no cookie: a phone that is new with this claim
-            device, headers = scan_tokens.fresh_device(sealer, scan_tokens.read_claim(sealer, token, now), now), {}
+            device, headers = scan_tokens.fresh_device(scan_tokens.read_claim(sealer, token, now), now), {}
             mark = scan_tokens.mark(sealer, device.device, handle)
         else:
             headers = {"Cookie": f"scan_device={cookies[phone]}"}

@@ -32,7 +32,7 @@ _MAC_BYTES = 12  # 96 bits: not guessed, and two marks of 10 million are alike w
 _URLSAFE, _TO_URLSAFE = bytes.maketrans(b"-_", b"+/"), bytes.maketrans(b"+/", b"-_")
 _FIVE_BYTES, _START = 2**31, 20  # a number that msgpack writes in five bytes as it does today's; nonce ends at _START
 _MAX_TOKEN = 1400  # characters; a handle has at most 255, of four bytes each
-_CLAIM, _DEVICE, _MARK, _FRESH, _SCANNER = "scan-claim", "scan-device", "scan-mark", "scan-fresh", "scan-scanner"
+_CLAIM, _DEVICE, _MARK, _SCANNER = "scan-claim", "scan-device", "scan-mark", "scan-scanner"
 
 # What a handle's page said when it was made, as far as a scan can tell something by it.
 SHIPPED, UNSHIPPED, VOID, LOT = "", "u", "v", "l"
@@ -137,15 +137,10 @@ def read_claim(sealer: Sealer, token: str, now: float) -> ClaimToken:
     return claim
 
 
-def fresh_device(sealer: Sealer, claim: ClaimToken, now: float) -> DeviceToken:
-    """The device that a claim without one makes. It follows from the claim's random nonce: the same claim again,
-    without a cookie, is the same device and so not another scan."""
-    return DeviceToken(int(now), fresh_number(sealer, claim.nonce))
-
-
-def fresh_number(sealer: Sealer, nonce: bytes) -> bytes:
-    """That device's number."""
-    return sealer.mac(_FRESH, sealer.oldest, _MAC_BYTES, nonce)
+def fresh_device(claim: ClaimToken, now: float) -> DeviceToken:
+    """The device that a claim without one makes: of the number that is the claim's random nonce, so the same claim
+    again, without a cookie, is the same device and not another scan. Who reads the nonce in the page cannot sign it."""
+    return DeviceToken(int(now), claim.nonce)
 
 
 def scanner_device(registrant: int, scanner: int, now: float) -> DeviceToken:

@@ -53,6 +53,9 @@ class Accepted:
     committed: asyncio.Future[None] | None = None
 
 
+NOTHING = Accepted()
+
+
 def accept(
     node: Node, token: str, cookie: str, now: float, place: Place | None = None, registrant: int = 0
 ) -> Accepted | None:
@@ -84,17 +87,18 @@ def accept_read(
     except Refused:
         refuse()
         return None
-    number = scan_tokens.fresh_number(sealer, claim.nonce)
-    nonce_mark = device_mark = scan_tokens.mark(sealer, number, claim.handle)
+    nonce_mark = device_mark = scan_tokens.mark(sealer, claim.nonce, claim.handle)
     set_cookie, scanner = "", 0
     if isinstance(device, DeviceToken):
         device_mark = scan_tokens.mark(sealer, device.device, claim.handle)
         if registrant == 0:
             registrant, scanner = device.registrant, device.scanner
     else:
-        set_cookie = scan_tokens.device_token(sealer, DeviceToken(int(now), number))
-    found = Claim(item, claim.lot, claim.state, nonce_mark, device_mark, now, place, registrant, scanner)
-    return Accepted(set_cookie, _take(node, found))
+        set_cookie = scan_tokens.device_token(sealer, scan_tokens.fresh_device(claim, now))
+    committed = _take(
+        node, Claim(item, claim.lot, claim.state, nonce_mark, device_mark, now, place, registrant, scanner)
+    )
+    return Accepted(set_cookie, committed) if set_cookie or committed is not None else NOTHING
 
 
 def _take(node: Node, claim: Claim) -> asyncio.Future[None] | None:

@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """How many different devices, in at most 256 bytes: the 64 smallest hashes of those seen (k minimum values).
 
 Exact below 64 devices, about 13 % wrong beyond (1 / sqrt(k - 2)), and never more than 256 bytes however many devices

@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """Counting resolutions in memory: plain dictionaries and numbers, no I/O. `node.statistics` settles what is gathered.
 
 Days are days of Beijing (UTC+8), for the upper node's reports are. An address is kept as it came until the settlement,

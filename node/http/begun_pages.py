@@ -170,7 +170,7 @@ def _showing(node: Node, kept: Kept) -> Showing:
     _, token = claims.sign(0)  # each is as long
     rest = kept.frame.size + sum(map(len, image)) + len(token)
     item = (resolved.prefix.prefix, resolved.row.suffix)
-    kept.showing = Showing(claims, item, state, image, head, rest)
+    kept.showing = Showing(claims, resolved.handle, item, resolved.row.lot, state, image, head, rest)
     return kept.showing
 
 
@@ -181,9 +181,8 @@ def told_lately(node: Node, kept: Kept, now: float) -> bool:
     scans = kept.scans
     if scans is None or not scans.before:
         return False
-    resolved = kept.resolved
-    memory = node.scan_memory
-    settled = memory.counts.get((resolved.prefix.prefix, resolved.row.suffix))
+    memory, showing = node.scan_memory, kept.showing or _showing(node, kept)
+    settled = memory.counts.get(showing.item)
     if settled is not None:
         count, counted = settled
         kept.counted = max(kept.counted, counted)

@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """Copies of answers in the worker's own memory, right for at most `COPIES_SECONDS` from the start of the read that
 found them so.
 

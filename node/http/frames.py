@@ -91,7 +91,9 @@ class Showing:
     length, `rest` the length of all but `said`."""
 
     claims: Claims
+    handle: str
     item: Item
+    lot: str
     state: str
     image: tuple[bytes, bytes]
     head: bytes

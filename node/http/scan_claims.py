@@ -19,10 +19,9 @@ from node import access, scanners, scans
 from node.access import require_scope
 from node.errors import NodeError, NotFound, Unavailable
 from node.http import answers
-from node.http.frames import Kept
 from node.http.requests import Enterprise, client_address, decode, json_response, node_of, read_json
 from node.runtime import Node
-from node.scan_tokens import CLAIM_SECONDS, DEVICE_SECONDS, ClaimToken
+from node.scan_tokens import DEVICE_SECONDS
 
 router = APIRouter()
 
@@ -38,7 +37,6 @@ _HEADERS = [
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
 PIXEL = answers.Answer(200, [h for h in _HEADERS if h[0] != b"content-length"], IMAGE)
-_NOTHING = scans.Accepted()
 _PREFETCH = (b"purpose", b"sec-purpose", b"x-moz")
 
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
@@ -69,26 +67,13 @@ def taken(
 ) -> scans.Accepted:
     """Take a claim without waiting; nothing to wait for and no cookie where nothing was counted."""
     if not seen(headers):
-        return _NOTHING
-    return scans.accept(node, token, cookie_of(headers), now, node.places.of(address), registrant) or _NOTHING
+        return scans.NOTHING
+    return scans.accept(node, token, cookie_of(headers), now, node.places.of(address), registrant) or scans.NOTHING
 
 
 def taken_cookie(node: Node, token: str, cookie: bytes, address: str, now: float) -> scans.Accepted:
     """The same of a head that is known to be of a page that somebody sees."""
-    return scans.accept(node, token, cookie.decode(), now, node.places.of(address)) or _NOTHING
-
-
-def taken_here(
-    node: Node, kept: Kept, nonce: bytes, second: int, cookie: bytes, address: str, now: float
-) -> scans.Accepted:
-    """The same of a claim that this connection's last page showed: only its age is left to look at."""
-    if not now - CLAIM_SECONDS <= second:
-        scans.refuse()
-        return _NOTHING
-    resolved, showing = kept.resolved, kept.showing
-    assert showing is not None
-    claim = ClaimToken(second, nonce, resolved.handle, resolved.row.lot, showing.state)
-    return scans.accept_read(node, claim, showing.item, cookie.decode(), now, node.places.of(address)) or _NOTHING
+    return scans.accept(node, token, cookie.decode(), now, node.places.of(address)) or scans.NOTHING
 
 
 def said(node: Node, accepted: scans.Accepted) -> Answer:

@@ -15,15 +15,18 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from node import scans
 from node.http import scan_claims
 from node.http.answers import Answer, request_id
 from node.http.begun_pages import ready, told_lately
-from node.http.frames import Kept
+from node.http.frames import Kept, Showing
 from node.http.negotiation import Reader, reader_of, wants_page
 from node.http.page_copies import PageCopy
 from node.http.protocol import CLOSE, LONGEST_HEAD, RESTS, VERSION, Direct, Protocol
 from node.http.requests import MAX_HEADERS
 from node.http.resolver import FrontDoor, plain
+from node.runtime import Node
+from node.scan_tokens import CLAIM_SECONDS, ClaimToken
 from node.scans import Accepted
 
 _IMAGE = re.compile(rb"/s/([A-Za-z0-9_-]+)\.gif")
@@ -39,6 +42,7 @@ _COOKIE = re.compile(rb"\r\n[Cc]" + _DEVICE)
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"  # of a signed token
 _TOKEN = re.compile(rb"[A-Za-z0-9_-]+")
 _OK = STATUS_LINE[200]
+_Shown = tuple[bytes, bytes, int, Showing]  # the claim of a page, its nonce and second, and of what it is
 _page = lru_cache(256)(wants_page)
 _reader = lru_cache(256)(reader_of)
 
@@ -56,7 +60,7 @@ class ScanProtocol(Protocol):
         super().__init__(*args, **kwargs)
         self._pages: dict[bytes, PageCopy] = self._door.page_copies.by_target if self._door else {}
         self._head: tuple[bytes | Reader, bytes] | None = None  # the message at hand: its reader or cookie, its target
-        self._shown: tuple[bytes, bytes, int, Kept] | None = None  # the last page's claim, its nonce and second
+        self._shown: _Shown | None = None  # the last page
 
     def on_message_begin(self) -> None:
         self._head = None
@@ -107,7 +111,7 @@ class ScanProtocol(Protocol):
         assert showing is not None
         nonce, token = showing.claims.sign(second)
         self.transport.write(kept.page(_OK + self.date_lines(), request_id(), closing, token))
-        self._shown = (token, nonce, second, kept)
+        self._shown = (token, nonce, second, showing)
 
     def _known_image(self, door: FrontDoor, data: bytes, end: int) -> bool:
         cookie, rest = _split(data, end)
@@ -120,7 +124,7 @@ class ScanProtocol(Protocol):
             self._unset_keepalive_if_required()
         self._since, self._idle_seconds = time.monotonic(), self._keep_alive
         if shown is not None and shown[0] == token:  # signed here for this connection: nobody can have altered it
-            accepted = scan_claims.taken_here(door.node, shown[3], shown[1], shown[2], cookie, self._address, now)
+            accepted = _taken_here(door.node, shown, cookie, self._address, now)
         elif _TOKEN.fullmatch(token) is not None:
             accepted = scan_claims.taken_cookie(door.node, token.decode(), cookie, self._address, now)
         else:
@@ -228,6 +232,17 @@ class ScanProtocol(Protocol):
         cycle = Direct(self, target, self._address)
         self.cycle = cycle  # type: ignore[assignment]
         future.add_done_callback(lambda done: self._conclude(cycle, answer()))
+
+
+def _taken_here(node: Node, shown: _Shown, cookie: bytes, address: str, now: float) -> Accepted:
+    """Take the claim that this connection's last page showed: only its age is left to look at."""
+    _, nonce, second, showing = shown
+    if not now - CLAIM_SECONDS <= second:
+        scans.refuse()
+        return scans.NOTHING
+    claim = ClaimToken(second, nonce, showing.handle, showing.lot, showing.state)
+    place = node.places.of(address)
+    return scans.accept_read(node, claim, showing.item, cookie.decode(), now, place) or scans.NOTHING
 
 
 def _split(data: bytes, end: int) -> tuple[bytes, bytes]:
