@@ -38,9 +38,7 @@ class Addition:
     prefix: Prefix
     lot: str = ""
     is_lot: bool = False
-    claims: list[Claim] = field(
-        default_factory=list
-    )  # of the public, in order of time; those that count, once it is known
+    claims: list[Claim] = field(default_factory=list)  # of the public, in order of time; first all, then what counts
 
     def devices(self, before: bytes = b"") -> bytes:
         """The sketch with these in it. Of a lot none: its code is on every carton, many devices are as it should be."""

@@ -107,7 +107,7 @@ class ScanMemory:
     worker: uuid.UUID = field(default_factory=uuid.uuid4)  # under which first scans are committed
     commits: int = 0  # of first scans
     own: list[uuid.UUID] = field(default_factory=list)  # all names under which this worker commits scans
-    others: object = None  # what others had committed when this was last looked at
+    others: str = ""  # what others had committed when this was last looked at
     sure_at: float = float("-inf")  # when that was (monotonic s)
     sure_from: float = float("inf")  # what was known then, or later, is as it is at `sure_at`
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -132,7 +132,7 @@ class ScanMemory:
             self.sure_from = time.monotonic()  # what was settled before then is forgotten
         self.counts |= counts
 
-    def looked(self, others: object, asked: float, told: float) -> None:
+    def looked(self, others: str, asked: float, told: float) -> None:
         """`others` is what other workers have committed, by what PostgreSQL was asked and has told at these times.
         While it stays the same, a count that was read after it was told changes by this worker's own commits only."""
         if others != self.others:

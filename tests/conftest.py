@@ -49,7 +49,9 @@ _status = pytest.StashKey[int]()
 
 def pytest_configure() -> None:
     if old := compiled.stale():
-        raise pytest.UsageError(f"compiled from older sources: {', '.join(old)}; `make` compiles them again")
+        raise pytest.UsageError(
+            f"compiled from older sources: {', '.join(old)}; `make lint`, as any target, compiles them again"
+        )
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

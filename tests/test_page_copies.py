@@ -6,7 +6,10 @@ import asyncio
 import random
 import re
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,9 +18,13 @@ from wire import Serving, deleted, get, registered, wire
 
 from node import scan_tokens, sketch
 from node.embedded_process import free_port
+from node.http.begun_pages import told_lately
+from node.http.frames import Kept, Showing
 from node.http.scan_claims import IMAGE
 from node.http.scan_protocol import _split
+from node.scan_memory import ScanMemory
 from node.scan_tokens import Claims, DeviceToken
+from node.scanning import Scans
 from node.sealing import Sealer, create_secret_file
 
 HTML = "Accept: text/html"
@@ -58,10 +65,9 @@ async def test_a_copied_page_shows_events_and_changes_at_once(
         assert (await there.ask(get(f"/{handle}", HTML))).status == 410
 
 
-async def test_a_first_scan_shows_on_the_next_page_of_every_worker(
-    settings: Any, serving: Any, client: Any, firm: Any
-) -> None:
-    handle = await registered(client, firm, "COPIED-2")
+@asynccontextmanager
+async def two_workers(settings: Any, serving: Any) -> AsyncIterator[tuple[Any, Any]]:
+    """A connection to each, on ports of their own: so it is known who answers."""
     ports = [free_port(0), free_port(0)]
     async with (
         serving(serve_env(settings), ports[0], 1),
@@ -69,6 +75,14 @@ async def test_a_first_scan_shows_on_the_next_page_of_every_worker(
         wire(ports[0]) as one,
         wire(ports[1]) as two,
     ):
+        yield one, two
+
+
+async def test_a_first_scan_shows_on_the_next_page_of_every_worker(
+    settings: Any, serving: Any, client: Any, firm: Any
+) -> None:
+    handle = await registered(client, firm, "COPIED-2")
+    async with two_workers(settings, serving) as (one, two):
         for there in (one, two):
             for _ in range(100):  # as hot as it gets: what says "never scanned" is asked anew each time
                 page = await there.ask(get(f"/{handle}", HTML))
@@ -80,16 +94,28 @@ async def test_a_first_scan_shows_on_the_next_page_of_every_worker(
             assert b"<b>1</b>" in (await there.ask(get(f"/{handle}", HTML))).body
 
 
+def test_of_two_counts_the_larger_is_told() -> None:
+    """A read that ended before a settlement of this worker's may have been asked for after it began."""
+    memory, now = ScanMemory(), time.monotonic()
+    showing = Showing(None, "", ("88.999.1", "A"), "", "", (b"", b""), b"", 0)  # type: ignore[arg-type]
+    kept = Kept(None, None, (), None, scans=Scans(3, 1.0, "宿州"), counted=now, showing=showing)  # type: ignore[arg-type]
+    node: Any = SimpleNamespace(scan_memory=memory)
+    for settled, told in ((5, 5), (4, 5), (6, 6)):
+        memory.tell({("88.999.1", "A"): (settled, now - 0.1)})
+        assert told_lately(node, kept, now + 0.9)
+        assert kept.scans == Scans(told, 1.0, "宿州")
+    assert not told_lately(node, kept, now + 1.1)
+    memory.looked("nobody else", now - 0.2, now - 0.1)
+    memory.looked("nobody else", now + 1.0, now + 1.1)
+    assert told_lately(node, kept, now + 1.9)
+    memory.looked("another", now + 1.5, now + 1.6)
+    assert not told_lately(node, kept, now + 1.9)
+
+
 async def test_scans_of_another_worker_show(settings: Any, serving: Any, client: Any, firm: Any) -> None:
     """Of a page that is hot, whose worker settles nothing of it: the first scan and all later ones were elsewhere."""
     handle = await registered(client, firm, "COPIED-6")
-    ports = [free_port(0), free_port(0)]
-    async with (
-        serving(serve_env(settings), ports[0], 1),
-        serving(serve_env(settings), ports[1], 1),
-        wire(ports[0]) as one,
-        wire(ports[1]) as two,
-    ):
+    async with two_workers(settings, serving) as (one, two):
         for number in range(1, 4):
             image = CLAIM.search((await two.ask(get(f"/{handle}", HTML))).body)
             assert image is not None

@@ -16,12 +16,14 @@ from netaddr import IPSet
 
 from node import scan_reads, scan_tokens, scans, suspicions
 from node.config import ConfigError
+from node.counted_scans import add
 from node.counting import Counting
 from node.http import scan_claims
 from node.model import Prefix
 from node.places import Place, Places, kilometres
-from node.runtime import Node, close_node, open_node, reading
-from node.scan_memory import Scans
+from node.runtime import Node, close_node, in_transaction, open_node, reading
+from node.scan_memory import Claim, Scans
+from node.scan_tokens import SHIPPED
 from node.sealing import Sealer
 from node.settling import settle
 from node.sketch import SIZE, estimate, merged
@@ -156,6 +158,25 @@ async def test_window_of_a_device_within_one_settlement(
         await phone.open(scans.claim_address(node, item, NOW), NOW)
     await counter.settle()
     assert (await count(node, prefix, item)).before == 2
+
+
+@pytest.mark.parametrize(("after", "counted"), [(1, 2), (601, 3)])
+async def test_a_device_and_who_made_it_in_one_batch_of_a_new_item(
+    node: Node, prefix: Prefix, item: str, after: int, counted: int
+) -> None:
+    """Row and device are as new to the second statement as they were to the first, and are not taken for new again."""
+    row, marks = (prefix.prefix, item.partition("/")[2]), [bytes([n, after % 256]) * 6 for n in range(5)]
+
+    def claim(nonce: int, device: int, at: float) -> Claim:
+        return Claim(row, "", SHIPPED, marks[nonce], marks[device], NOW + at)
+
+    # A phone, the same once more, another one; the first again.
+    claims = [claim(0, 0, 0), claim(1, 0, after), claim(2, 3, 0), claim(0, 0, 2)]
+    counts = await in_transaction(node, lambda conn: add(node, conn, claims))
+    assert [n for n, _ in counts.values()] == [counted]
+    devices = await node.pool.fetchval("SELECT devices FROM scan WHERE shard >= 0 AND suffix = $1", row[1])
+    assert devices == marks[0][:4] + marks[3][:4]
+    assert await count(node, prefix, item) == Scans(counted, NOW, "")
 
 
 async def test_a_clock_that_is_set_within_one_settlement(

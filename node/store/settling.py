@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from typing import Any
 
 from node.runtime import Connection, ReadConnection
 
@@ -15,7 +14,11 @@ _BEGIN = """
      WHERE settler.number < EXCLUDED.number
     RETURNING true
 """
-_OTHERS = "SELECT count(*), sum(number) FROM settler WHERE kind <> 'resolution' AND worker <> ALL ($1)"
+# Whole, not summed: a row that expires could make up for one that came.
+_OTHERS = """
+    SELECT md5(string_agg(worker || kind || number, ' ' ORDER BY worker, kind))
+      FROM settler WHERE kind <> 'resolution' AND worker <> ALL ($1)
+"""
 _EXPIRE = "DELETE FROM settler WHERE taken_at < now() - interval '7 days'"
 
 
@@ -24,9 +27,9 @@ async def begin(conn: Connection, worker: uuid.UUID, kind: str, number: int, tak
     return bool(await conn.fetchval(_BEGIN, worker, kind, number, taken_at))
 
 
-async def others(conn: ReadConnection, own: Sequence[uuid.UUID]) -> tuple[Any, ...]:
+async def others(conn: ReadConnection, own: Sequence[uuid.UUID]) -> str:
     """Changes with each commit of scans by another worker than these."""
-    return tuple(await conn.fetchrow(_OTHERS, own))
+    return str(await conn.fetchval(_OTHERS, own))
 
 
 async def expire(conn: Connection) -> None:
