@@ -12,7 +12,7 @@ help: ## what there is to make
 
 # Compiled from their Python; what is changed in them is seen only once they are compiled again.
 COMPILED := $(shell sed -n 's/^sources = \["\(node[^"]*\)"\]/\1/p' pyproject.toml)
-$(STAMP): pyproject.toml $(wildcard handle_codec/*.pyx handle_codec/*.pxi) $(COMPILED)
+$(STAMP): pyproject.toml $(wildcard handle_codec/*.pyx handle_codec/*.pxi) $(COMPILED) $(wildcard node/*.pxd node/*/*.pxd)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11 (found: $$($(PYTHON) --version 2>&1))"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \

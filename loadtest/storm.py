@@ -48,11 +48,11 @@ def storm(
         handle = f"{prefix}/{suffix}"
         token = scan_tokens.claim_token(sealer, handle, now)
         if pick.random() < 0.1:  # no cookie: a phone that is new with this claim
-            device, headers = scan_tokens.fresh_device(scan_tokens.read_claim(sealer, token, now), now), {}
-            mark = scan_tokens.mark(sealer, device.device, handle)
+            device, headers = scan_tokens.fresh_device(scan_tokens.read_claim(sealer, token, now).nonce, now), {}
+            mark = scan_tokens.mark(sealer, device.device, handle.encode())
         else:
             headers = {"Cookie": f"scan_device={cookies[phone]}"}
-            mark = scan_tokens.mark(sealer, ids[phone], handle)
+            mark = scan_tokens.mark(sealer, ids[phone], handle.encode())
         made.append(Sent(suffix, mark, request("GET", f"/s/{token}.gif", headers=headers)))
         if pick.random() < replays:
             made.append(made[-1])

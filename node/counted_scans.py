@@ -29,13 +29,14 @@ _MOST_AFTER = 2**24 - 1  # ms; a claim is over after ten minutes, but clocks are
 Spot = tuple[float, float, float]  # time, lat, lon
 
 
-@dataclass(slots=True)
+@dataclass(eq=False)
 class Addition:
     """What one batch adds to one item."""
 
     item: Item
     shard: int
     prefix: Prefix
+    number: int  # among the items of the batch
     lot: str = ""
     is_lot: bool = False
     claims: list[Claim] = field(default_factory=list)  # of the public, in order of time; first all, then what counts
@@ -55,17 +56,9 @@ class Addition:
 async def add(node: Node, conn: Connection, claims: Sequence[Claim]) -> Counts:
     """Count those of the claims that count; of the items that have had their first scan how many they have then. Claims
     of an item in order of time. May be run again."""
-    places = await _places(node, conn, claims)
-    given = [claim for claim in claims if claim.item in places]
-    nonces = {claim.nonce_mark for claim in given}
-    if len(nonces) < len(given):  # the same claim several times: the first of them
-        given = list({claim.nonce_mark: claim for claim in reversed(given)}.values())[::-1]
-    own = await _own(conn, [claim for claim in given if claim.registrant])
-    # Devices that a claim of the batch makes, and that scan the same item again, are met when it was used up.
-    again = [claim for claim in given if claim.device_mark in nonces and claim.device_mark != claim.nonce_mark]
-    if again:
-        apart = {id(claim) for claim in again}
-        given = [claim for claim in given if id(claim) not in apart]
+    places = await _places(node, conn, _items(claims))
+    given, again, firms = _sorted_out(claims, places)
+    own = await _own(conn, firms) if firms else set()
     counts = await _count(node, conn, places, given, own) if given else {}
     return counts | await _count(node, conn, places, again, own) if again else counts
 
@@ -73,9 +66,42 @@ async def add(node: Node, conn: Connection, claims: Sequence[Claim]) -> Counts:
 _Places = dict[Item, tuple[int, Prefix]]  # of each item its shard
 
 
-async def _places(node: Node, conn: Connection, claims: Sequence[Claim]) -> _Places:
+def _items(claims: Sequence[Claim]) -> set[Item]:
+    """What they are of."""
+    found, of = set(), None
+    for claim in claims:
+        if claim.of is not of:  # those of an item mostly come together
+            of = claim.of
+            found.add(of.item)
+    return found
+
+
+def _sorted_out(claims: Sequence[Claim], places: _Places) -> tuple[list[Claim], list[Claim], list[Claim]]:
+    """(the claims, those that are counted after them, those of either that came with a registrant): each claim once,
+    the first where there are several, and none of what has no place. After the others are devices that a claim of the
+    batch makes, and that scan the same item again: they are met when it was used up."""
+    nonces, given, again, firms = set[bytes](), list[Claim](), list[Claim](), list[Claim]()
+    of, there, others = None, False, list[Claim]()
+    for claim in claims:
+        if claim.of is not of:
+            of = claim.of
+            there = of.item in places
+        if there and claim.nonce_mark not in nonces:
+            nonces.add(claim.nonce_mark)
+            others.append(claim)
+            if claim.registrant:
+                firms.append(claim)
+    for claim in others:
+        if claim.device_mark in nonces and claim.device_mark != claim.nonce_mark:
+            again.append(claim)
+        else:
+            given.append(claim)
+    return given, again, firms
+
+
+async def _places(node: Node, conn: Connection, items: set[Item]) -> _Places:
     """Where the items lie; without those of prefixes that there are not."""
-    known, items = node.scan_memory.prefixes, {claim.item for claim in claims}
+    known = node.scan_memory.prefixes
     for text in {prefix for prefix, _ in items} - known.keys():
         found = await prefixes.fetch(conn, text)
         if found is not None:
@@ -90,13 +116,11 @@ async def _places(node: Node, conn: Connection, claims: Sequence[Claim]) -> _Pla
 async def _own(conn: Connection, given: Sequence[Claim]) -> set[int]:
     """Which of those with a registrant are scans by the item's own enterprise: by its key, or by a device that it
     registered and not revoked."""
-    if not given:
-        return set()
     ids = sorted({claim.scanner for claim in given if claim.scanner})
     live = await store.live_scanners(conn, ids) if ids else {}
     found = set()
     for claim in given:
-        prefix = await prefixes.fetch(conn, claim.item[0])  # read anew: who owns it
+        prefix = await prefixes.fetch(conn, claim.of.item[0])  # read anew: who owns it
         valid = live.get(claim.scanner) == claim.registrant if claim.scanner else True
         if valid and prefix is not None and prefix.registrant_id == claim.registrant:
             found.add(id(claim))
@@ -107,15 +131,15 @@ async def _count(node: Node, conn: Connection, places: _Places, claims: list[Cla
     begin, started = min(map(_time_of, claims)), time.monotonic()
     additions, records = _additions(places, claims, own, begin)
     known = node.scan_memory.known
-    items = zip(*[_row(addition, new=addition.item not in known) for addition in additions.values()], strict=True)
+    items = zip(*[_row(addition, addition.item not in known) for addition in additions.values()], strict=True)
     stored, idle = await store.count(conn, [list(column) for column in items], records, begin, WINDOW_SECONDS)
     for claim in (claims[number] for number in idle):
         if id(claim) not in own:
-            additions[places[claim.item][1].id, claim.item[1]].claims.remove(claim)
-    counts = {
-        additions[row["prefix_id"], row["suffix"]].item: (row["count"], started) for row in stored if row["count"]
-    }
-    await _judge(node, conn, additions, stored)
+            item = claim.of.item
+            additions[places[item][1].id, item[1]].claims.remove(claim)
+    counts, changed = _judged(node, additions, stored, started)
+    if changed:
+        await store.set_evidence(conn, [list(column) for column in zip(*changed, strict=True)])
     return counts
 
 
@@ -124,51 +148,49 @@ def _additions(
 ) -> tuple[dict[tuple[int, str], Addition], bytes]:
     """What the claims may add to their items, and the claims as PostgreSQL reads them."""
     found: dict[Item, Addition] = {}
-    numbers, records, pack, item = dict[Item, int](), list[bytes](), store.RECORD.pack, ("", "")
+    records, pack, of, addition = list[bytes](), store.RECORD.pack, None, None
     for claim in claims:
-        if claim.item != item:  # those of an item mostly come together
-            item = claim.item
-            if item not in found:
-                numbers[item] = len(found)
-                found[item] = Addition(item, *places[item])
-            addition, number = found[item], numbers[item]
-        flags = 0
-        if claim.state != SHIPPED:
-            addition.is_lot |= claim.state == LOT
-            flags = store.EARLY if claim.state != LOT else 0
-        if claim.lot:
-            addition.lot = claim.lot
+        if claim.of is not of:  # those of an item mostly come together
+            of = claim.of
+            addition = found.get(of.item)
+            if addition is None:
+                addition = found[of.item] = Addition(of.item, *places[of.item], number=len(found))
+            addition.is_lot |= of.state == LOT
+            addition.lot = of.lot or addition.lot
+        assert of is not None
+        assert addition is not None
+        flags = store.EARLY if of.state not in (SHIPPED, LOT) else 0
         if own and id(claim) in own:
             flags |= store.OWN
         else:
             addition.claims.append(claim)
         after = min(int(1000 * (claim.at - begin) + 0.5), _MOST_AFTER)
-        records.append(pack(number, addition.shard, after << 8 | flags, claim.nonce_mark, claim.device_mark))
+        records.append(pack(addition.number, addition.shard, after << 8 | flags, claim.nonce_mark, claim.device_mark))
     return {(addition.prefix.id, item[1]): addition for item, addition in found.items()}, b"".join(records)
 
 
-async def _judge(
-    node: Node, conn: Connection, additions: dict[tuple[int, str], Addition], stored: Sequence[Any]
-) -> None:
-    """Take down what the scans are evidence of, and have scored what there is to score."""
-    changed = []
-    for record in stored:
-        addition = additions[record["prefix_id"], record["suffix"]]
-        before = _before(record)
-        after = _evidence(node, addition, before, fresh=record["fresh"])
+def _judged(
+    node: Node, additions: dict[tuple[int, str], Addition], stored: Sequence[Any], started: float
+) -> tuple[Counts, list[tuple[Any, ...]]]:
+    """(how many scans the items have, what the scans are evidence of, to be taken down); what there is to score is
+    noted. `stored`: rows of `store.count`, by position: by name each value costs as much as all else."""
+    counts, changed = Counts(), list[tuple[Any, ...]]()
+    for prefix_id, suffix, count, early, travels, devices, lat, lon, at, fresh in stored:
+        addition = additions[prefix_id, suffix]
+        if count:
+            counts[addition.item] = count, started
+        before = devices, travels, None if at is None else (at, round(lat, 1), round(lon, 1))
+        after = _evidence(node, addition, before if not fresh else _NOTHING)
         if addition.claims and not addition.is_lot:
-            _touch(node, addition, record, after)
+            _touch(node, addition, count, early, after)
         if after != before:
-            devices, travels, spot = after
-            where = (addition.shard, addition.prefix.id, addition.item[1])
-            changed.append((*where, devices, travels, *(spot or _NOWHERE)))
-    if changed:
-        await store.set_evidence(conn, [list(column) for column in zip(*changed, strict=True)])
+            changed.append((addition.shard, prefix_id, suffix, *after[:2], *(after[2] or _NOWHERE)))
+    return counts, changed
 
 
-def _row(addition: Addition, *, new: bool) -> tuple[Any, ...]:
+def _row(addition: Addition, new: bool) -> tuple[Any, ...]:
     """What is said of an item; of one that is `new` what goes in with it, which of others is merged with what is there.
-    Should one of its claims not count after all, `_judge` says it again, but for the place."""
+    Should one of its claims not count after all, `_judged` says it again, but for the place."""
     if not new or not addition.claims:
         return addition.prefix.id, addition.item[1], None, None, *_NOWHERE
     first, spots = addition.claims[0].place, addition.spots
@@ -178,18 +200,12 @@ def _row(addition: Addition, *, new: bool) -> tuple[Any, ...]:
 
 _NOWHERE = (None, None, None)
 _Evidence = tuple[bytes, int, Spot | None]  # devices, impossible travels and last place of an item
+_NOTHING: _Evidence = (b"", 0, None)
 
 
-def _before(record: Any) -> _Evidence:
-    """As it was, or as it was put in."""
-    at = record["spot_at"]
-    spot = None if at is None else (at, round(record["spot_lat"], 1), round(record["spot_lon"], 1))
-    return record["devices"], record["travels"], spot
-
-
-def _evidence(node: Node, addition: Addition, before: _Evidence, *, fresh: bool) -> _Evidence:
-    """The same with this batch in it; of a row that is `fresh` there is nothing from before it."""
-    devices, travels, spot = before if not fresh else (b"", 0, None)
+def _evidence(node: Node, addition: Addition, before: _Evidence) -> _Evidence:
+    """The same with this batch in it."""
+    devices, travels, spot = before
     for new in addition.spots:
         if spot is not None:
             travels += _impossible(node, spot, new)
@@ -204,15 +220,15 @@ def _impossible(node: Node, a: Spot, b: Spot) -> bool:
     return distance >= node.settings.suspect_km and distance > node.settings.suspect_kmh * hours
 
 
-def _touch(node: Node, addition: Addition, record: Any, evidence: _Evidence) -> None:
+def _touch(node: Node, addition: Addition, count: int, early: int, evidence: _Evidence) -> None:
     """Have the item scored each time its count has doubled, and where there is something to score that it was not
     scored by a minute ago: a thousand copied codes were all scored again each second, 12 % of the loop."""
     devices, travels, _ = evidence
-    before, memory, seen = record["count"] - len(addition.claims), node.scan_memory, sketch.estimate(devices)
-    doubled = before.bit_length() != record["count"].bit_length() and before > 0
-    if not doubled and not record["early"] and not travels and seen < node.settings.suspect_devices:
+    before, memory, seen = count - len(addition.claims), node.scan_memory, sketch.estimate(devices)
+    doubled = before.bit_length() != count.bit_length() and before > 0
+    if not doubled and not early and not travels and seen < node.settings.suspect_devices:
         return
-    signs = (seen if seen < _EXACT else round(_STEPS * log2(seen)), travels, record["early"])
+    signs = (seen if seen < _EXACT else round(_STEPS * log2(seen)), travels, early)
     key = (addition.prefix.id, addition.item[1])
     known = memory.scored.get(key)
     if not doubled and known is not None and known[0] == signs and time.monotonic() - known[1] < _AGAIN_SECONDS:

@@ -8,7 +8,6 @@ import time
 import uuid
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Any, Protocol
 
 import msgspec
@@ -56,12 +55,32 @@ class Asker(Protocol):
     def set_exception(self, error: BaseException, /) -> None: ...
 
 
-class Claim(msgspec.Struct, frozen=True, gc=False):
-    """A scan that was claimed and is yet to be counted. Marks are keyed digests; see node/scan_tokens.py."""
+@dataclass(eq=False)
+class Told:
+    """How many scans an item has by this worker's last commit, and when that was asked (monotonic s). Kept up to date
+    where it is: who has it need not look for it again."""
 
+    count: int
+    at: float
+
+
+@dataclass(eq=False)
+class Scanned:
+    """What a claim is of: its handle in UTF-8, the same parsed, the suffix of its lot, and what state its page showed.
+    `told` is what this worker has committed of it, where that was found."""
+
+    handle: bytes
     item: Item
     lot: str
     state: str
+    told: Told | None = None
+
+
+@dataclass(eq=False)
+class Claim:
+    """A scan that was claimed and is yet to be counted. Marks are keyed digests; see node/scan_tokens.py."""
+
+    of: Scanned
     nonce_mark: bytes
     device_mark: bytes
     at: float
@@ -70,7 +89,6 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     scanner: int = 0  # the registered device, 0 for a key or the public
 
 
-_item_of = attrgetter("item")
 # What there was to score: devices (of many the step of an eighth of a doubling), impossible travels, early scans.
 Signs = tuple[int, int, int]
 
@@ -86,7 +104,7 @@ class Touched:
     signs: Signs = (0, 0, 0)
 
 
-@dataclass(slots=True)
+@dataclass(eq=False)
 class ScanMemory:
     """State of one worker; not for several threads."""
 
@@ -102,7 +120,7 @@ class ScanMemory:
     touched: dict[tuple[int, str], Touched] = field(default_factory=dict)
     scored: dict[tuple[int, str], tuple[Signs, float]] = field(default_factory=dict)  # and when (monotonic s)
     missed: Rings = field(default_factory=dict)  # by prefix
-    counts: Counts = field(default_factory=dict)  # what was committed last of items
+    counts: dict[Item, Told] = field(default_factory=dict)  # what was committed last of items
     settled: Counts = field(default_factory=dict)  # what a settlement under way leaves, which may be told once it is
     worker: uuid.UUID = field(default_factory=uuid.uuid4)  # under which first scans are committed
     commits: int = 0  # of first scans
@@ -128,9 +146,14 @@ class ScanMemory:
     def tell(self, counts: Counts) -> None:
         """These were committed."""
         if len(self.counts) > _MAX_COUNTS:
-            self.counts.clear()
+            self.counts = {}
             self.sure_from = time.monotonic()  # what was settled before then is forgotten
-        self.counts |= counts
+        for item, (count, at) in counts.items():
+            told = self.counts.get(item)
+            if told is None:
+                self.counts[item] = Told(count, at)
+            else:
+                told.count, told.at = count, at
 
     def looked(self, others: str, asked: float, told: float) -> None:
         """`others` is what other workers have committed, by what PostgreSQL was asked and has told at these times.
@@ -154,10 +177,13 @@ class ScanMemory:
         self.tell(self.settled)
         self.settled = {}
 
-    def take(self, *, whole: bool = False) -> list[list[Claim]]:
+    def take(self, whole: bool = False) -> list[list[Claim]]:
         """The claims that wait, in parts; those of an item together, in order of time: an item's row in PostgreSQL
         costs five times its claim's marks. `whole`: as few parts as can be."""
-        taken, self.later = self.later, []
-        taken.sort(key=_item_of)
+        later, self.later = self.later, []
+        by_item: dict[Item, list[Claim]] = {}
+        for claim in later:
+            by_item.setdefault(claim.of.item, []).append(claim)
+        taken = [claim for claims in by_item.values() for claim in claims]
         size = PART if whole else max(_LEAST_PART, min(PART, -(-len(taken) // _PARTS)))
         return [taken[start : start + size] for start in range(0, len(taken), size)]

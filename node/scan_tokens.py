@@ -38,7 +38,7 @@ _CLAIM, _DEVICE, _MARK, _SCANNER = "scan-claim", "scan-device", "scan-mark", "sc
 SHIPPED, UNSHIPPED, VOID, LOT = "", "u", "v", "l"
 
 
-class ClaimToken(msgspec.Struct, array_like=True, frozen=True):
+class ClaimToken(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What a claim says; `lot` is the suffix of the item's lot."""
 
     issued: int
@@ -48,7 +48,7 @@ class ClaimToken(msgspec.Struct, array_like=True, frozen=True):
     state: str = SHIPPED
 
 
-class DeviceToken(msgspec.Struct, array_like=True, frozen=True):
+class DeviceToken(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What a device's cookie says; an enterprise's own scanner has the registrant and the scanner's number."""
 
     issued: int
@@ -77,23 +77,30 @@ def _signed(sealer: Sealer, label: str, body: bytes) -> bytes:
     return b2a_base64(bytes((generation,)) + mac + body, newline=False).translate(_TO_URLSAFE, b"=")
 
 
-def _body(sealer: Sealer, label: str, token: str) -> bytes:
+def _body(sealer: Sealer, label: str, token: bytes) -> bytes:
     """The signed body; raises Refused."""
     if len(token) > _MAX_TOKEN:
         raise Refused
     try:
-        raw = a2b_base64(token.encode("ascii").translate(_URLSAFE) + b"==")
-    except (Base64Error, ValueError):
+        raw = a2b_base64(token.translate(_URLSAFE) + b"==")
+    except Base64Error:
         raise Refused from None
-    body, mac = raw[1 + _MAC_BYTES :], raw[1 : 1 + _MAC_BYTES]
-    if not body or raw[0] not in sealer.secrets:
+    body = raw[1 + _MAC_BYTES :]
+    if not body or (generation := raw[0]) not in sealer.secrets:
         raise Refused
-    if not hmac.compare_digest(sealer.mac(label, raw[0], _MAC_BYTES, body), mac):
+    if not hmac.compare_digest(sealer.mac(label, generation, _MAC_BYTES, body), raw[1 : 1 + _MAC_BYTES]):
         raise Refused
     return body
 
 
-def _read(sealer: Sealer, label: str, token: str, decoder: msgspec.msgpack.Decoder[_T]) -> _T:
+def _ascii(token: str) -> bytes:
+    try:
+        return token.encode("ascii")
+    except UnicodeEncodeError:
+        raise Refused from None
+
+
+def _read(sealer: Sealer, label: str, token: bytes, decoder: msgspec.msgpack.Decoder[_T]) -> _T:
     try:
         return decoder.decode(_body(sealer, label, token))
     except msgspec.MsgspecError:  # signed here, by an older or newer release
@@ -122,7 +129,7 @@ class Claims:
         spare = Claims._spare
         if not spare:
             drawn = secrets.token_bytes(_ID_BYTES * 1024)
-            spare.extend(drawn[start : start + _ID_BYTES] for start in range(0, len(drawn), _ID_BYTES))
+            spare.extend([drawn[start : start + _ID_BYTES] for start in range(0, len(drawn), _ID_BYTES)])
         nonce = spare.pop()
         # As msgpack has it: an array of five, a 32-bit number, 12 bytes, and what follows.
         body = b"\x95\xce" + second.to_bytes(4, "big") + b"\xc4\x0c" + nonce + self._end
@@ -131,16 +138,16 @@ class Claims:
 
 def read_claim(sealer: Sealer, token: str, now: float) -> ClaimToken:
     """Raises Refused where it was not signed here or is over."""
-    claim = _read(sealer, _CLAIM, token, _claim_decoder)
+    claim = _read(sealer, _CLAIM, _ascii(token), _claim_decoder)
     if not now - CLAIM_SECONDS <= claim.issued <= now + _AHEAD_SECONDS:
         raise Refused
     return claim
 
 
-def fresh_device(claim: ClaimToken, now: float) -> DeviceToken:
+def fresh_device(nonce: bytes, now: float) -> DeviceToken:
     """The device that a claim without one makes: of the number that is the claim's random nonce, so the same claim
     again, without a cookie, is the same device and not another scan. Who reads the nonce in the page cannot sign it."""
-    return DeviceToken(int(now), claim.nonce)
+    return DeviceToken(int(now), nonce)
 
 
 def scanner_device(registrant: int, scanner: int, now: float) -> DeviceToken:
@@ -152,7 +159,7 @@ def device_token(sealer: Sealer, device: DeviceToken) -> str:
     return _signed(sealer, _DEVICE, _encode(device)).decode()
 
 
-def read_device(sealer: Sealer, token: str, now: float) -> DeviceToken | Expired:
+def read_device(sealer: Sealer, token: bytes, now: float) -> DeviceToken | Expired:
     """Raises Refused where it was not signed here."""
     device = _read(sealer, _DEVICE, token, _device_decoder)
     return device if device.issued > now - DEVICE_SECONDS - _DEVICE_GRACE else Expired()
@@ -165,12 +172,12 @@ def scanner_token(sealer: Sealer, device: DeviceToken) -> str:
 
 def read_scanner(sealer: Sealer, token: str, now: float) -> DeviceToken:
     """Raises Refused where it was not signed here or is over."""
-    device = _read(sealer, _SCANNER, token, _device_decoder)
+    device = _read(sealer, _SCANNER, _ascii(token), _device_decoder)
     if not now - SCANNER_SECONDS <= device.issued <= now + _AHEAD_SECONDS:
         raise Refused
     return device
 
 
-def mark(sealer: Sealer, device: bytes, handle: str) -> bytes:
-    """What is stored of a device on an item."""
-    return sealer.mac(_MARK, sealer.oldest, _MAC_BYTES, device + handle.encode())
+def mark(sealer: Sealer, device: bytes, handle: bytes) -> bytes:
+    """What is stored of a device on an item, whose handle is in UTF-8."""
+    return sealer.mac(_MARK, sealer.oldest, _MAC_BYTES, device + handle)

@@ -20,8 +20,8 @@ from node.counted_scans import add
 from node.errors import NodeError
 from node.places import Place
 from node.runtime import Connection, Node, in_transaction, reading
-from node.scan_memory import MAX_LATER, PART, Claim, Counts, Item, apart
-from node.scan_tokens import CLAIM_SECONDS, SHIPPED, ClaimToken, DeviceToken, Refused
+from node.scan_memory import MAX_LATER, PART, Claim, Counts, ScanMemory, Scanned, apart
+from node.scan_tokens import CLAIM_SECONDS, SHIPPED, DeviceToken, Refused, mark, read_device
 from node.settling import Ledger
 from node.store import scans as store
 from node.store import settling
@@ -66,10 +66,11 @@ def accept(
     try:
         claim = scan_tokens.read_claim(node.sealer, token, now)
         item = handle_codec.parse(claim.handle)
-    except (Refused, handle_codec.InvalidHandle):
+        of = Scanned(claim.handle.encode(), item, claim.lot, claim.state)
+        return accept_read(node, of, claim.nonce, cookie.encode("ascii"), now, place, registrant)
+    except (Refused, handle_codec.InvalidHandle, UnicodeEncodeError):
         refuse()
         return None
-    return accept_read(node, claim, item, cookie, now, place, registrant)
 
 
 def refuse() -> None:
@@ -78,32 +79,30 @@ def refuse() -> None:
 
 
 def accept_read(
-    node: Node, claim: ClaimToken, item: Item, cookie: str, now: float, place: Place | None = None, registrant: int = 0
+    node: Node, of: Scanned, nonce: bytes, cookie: bytes, now: float, place: Place | None = None, registrant: int = 0
 ) -> Accepted | None:
-    """The same of a claim that was read and is not over; `item` is its handle, parsed."""
+    """The same of a claim that was read and is not over."""
     sealer = node.sealer
     try:
-        device = scan_tokens.read_device(sealer, cookie, now) if cookie else None
+        device = read_device(sealer, cookie, now) if cookie else None
     except Refused:
         refuse()
         return None
-    nonce_mark = device_mark = scan_tokens.mark(sealer, claim.nonce, claim.handle)
+    nonce_mark = device_mark = mark(sealer, nonce, of.handle)
     set_cookie, scanner = "", 0
     if isinstance(device, DeviceToken):
-        device_mark = scan_tokens.mark(sealer, device.device, claim.handle)
+        device_mark = mark(sealer, device.device, of.handle)
         if registrant == 0:
             registrant, scanner = device.registrant, device.scanner
     else:
-        set_cookie = scan_tokens.device_token(sealer, scan_tokens.fresh_device(claim, now))
-    committed = _take(
-        node, Claim(item, claim.lot, claim.state, nonce_mark, device_mark, now, place, registrant, scanner)
-    )
+        set_cookie = scan_tokens.device_token(sealer, scan_tokens.fresh_device(nonce, now))
+    committed = _take(node, Claim(of, nonce_mark, device_mark, now, place, registrant, scanner))
     return Accepted(set_cookie, committed) if set_cookie or committed is not None else NOTHING
 
 
 def _take(node: Node, claim: Claim) -> asyncio.Future[None] | None:
-    memory = node.scan_memory
-    if claim.item in memory.known:
+    memory: ScanMemory = node.scan_memory
+    if claim.of.told is not None or claim.of.item in memory.known:
         # PostgreSQL is away for long: better a scan that is not counted than a worker without memory.
         if len(memory.later) < MAX_LATER:
             memory.later.append(claim)

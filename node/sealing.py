@@ -27,7 +27,7 @@ _SECRET_BYTES = 32
 _NONCE_BYTES = 12
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(eq=False)
 class Sealer:
     """The master secret, by generation (1..255)."""
 
@@ -35,11 +35,10 @@ class Sealer:
     current: int = field(init=False)  # the newest generation
     oldest: int = field(init=False)
     _derived: dict[tuple[str, int], bytes] = field(default_factory=dict, repr=False)
-    _keyed: dict[tuple[str, int, int], Any] = field(default_factory=dict, repr=False)
+    _keyed: dict[int, dict[str, Any]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "current", max(self.secrets))
-        object.__setattr__(self, "oldest", min(self.secrets))
+        self.current, self.oldest = max(self.secrets), min(self.secrets)
 
     @classmethod
     def from_file(cls, path: Path) -> Sealer:
@@ -70,12 +69,12 @@ class Sealer:
         return key
 
     def mac(self, label: str, generation: int, size: int, body: bytes) -> bytes:
-        """Keyed BLAKE2b (RFC 7693), a MAC by itself. The key's block is taken in once: a copy of that state and a body
-        cost two thirds of a digest from the key."""
-        keyed = self._keyed.get((label, generation, size))
+        """Keyed BLAKE2b (RFC 7693), a MAC by itself; a label has one size. The key's block is taken in once: a copy of
+        that state and a body cost two thirds of a digest from the key."""
+        states = self._keyed.setdefault(generation, {})
+        keyed = states.get(label)
         if keyed is None:
-            keyed = hashlib.blake2b(key=self.derive(label, generation), digest_size=size)
-            self._keyed[label, generation, size] = keyed
+            keyed = states[label] = hashlib.blake2b(key=self.derive(label, generation), digest_size=size)
         state = keyed.copy()
         state.update(body)
         digest: bytes = state.digest()

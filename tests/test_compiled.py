@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,8 +31,29 @@ def test_each_is_listed_and_keeps_its_meaning() -> None:
     for name, one in listed.items():
         source = f"{name.replace('.', '/')}.py"
         assert one["sources"] == [source]
+        assert {source, *one.get("depends", [])} == {str(file.relative_to(ROOT)) for file in compiled.sources(name)}
         assert one["optional"] is True
         assert (ROOT / source).read_text("utf-8").startswith("# cython: annotation_typing=False\n")
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob("node/**/*.pxd")), ids=lambda file: file.stem)
+def test_what_is_declared_is_what_the_source_has(file: Path) -> None:
+    """A dataclass takes its arguments in the order of the declarations where it is compiled, and leaves out of them
+    what is not declared there."""
+    declared, name = dict[str, list[str]](), ""
+    for line in file.read_text("utf-8").splitlines():
+        if found := re.match(r"cdef class (\w+)(?:\(\w+\))?:?$", line):
+            name = found[1]
+        elif found := re.match(r"    cdef (?:public |readonly )?[\w ]+? (\w+(?:, \w+)*)$", line):
+            declared.setdefault(name, []).extend(found[1].split(", "))
+    written = {
+        one.name: [line.target.id for line in one.body if isinstance(line, ast.AnnAssign)]  # type: ignore[union-attr]
+        for one in ast.parse(file.with_suffix(".py").read_text("utf-8")).body
+        if isinstance(one, ast.ClassDef) and any("dataclass" in ast.unparse(what) for what in one.decorator_list)
+    }
+    assert {name: fields for name, fields in declared.items() if name in written} == {
+        name: fields for name, fields in written.items() if name in declared
+    }
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,9 @@ from node import scan_tokens, sketch
 from node.embedded_process import free_port
 from node.http.begun_pages import told_lately
 from node.http.frames import Kept, Showing
+from node.http.known_heads import split
 from node.http.scan_claims import IMAGE
-from node.http.scan_protocol import _split
-from node.scan_memory import ScanMemory
+from node.scan_memory import ScanMemory, Scanned
 from node.scan_tokens import Claims, DeviceToken
 from node.scanning import Scans
 from node.sealing import Sealer, create_secret_file
@@ -97,7 +97,8 @@ async def test_a_first_scan_shows_on_the_next_page_of_every_worker(
 def test_of_two_counts_the_larger_is_told() -> None:
     """A read that ended before a settlement of this worker's may have been asked for after it began."""
     memory, now = ScanMemory(), time.monotonic()
-    showing = Showing(None, "", ("88.999.1", "A"), "", "", (b"", b""), b"", 0)  # type: ignore[arg-type]
+    of = Scanned(b"88.999.1/A", ("88.999.1", "A"), "", "")
+    showing = Showing(None, of, (b"", b""), b"", 0)  # type: ignore[arg-type]
     kept = Kept(None, None, (), None, scans=Scans(3, 1.0, "宿州"), counted=now, showing=showing)  # type: ignore[arg-type]
     node: Any = SimpleNamespace(scan_memory=memory)
     for settled, told in ((5, 5), (4, 5), (6, 6)):
@@ -189,11 +190,11 @@ async def test_a_head_that_is_known_is_answered_as_one_that_is_parsed(
 def test_only_a_cookie_of_plain_characters_is_taken_out_of_a_head() -> None:
     head = b"GET /s/x.gif HTTP/1.1\r\nHost: a\r\nCookie: scan_device=%b\r\n\r\n"
     end = head.index(b" HTTP")
-    assert _split(head % b"abc-_9", end) == (b"abc-_9", head[end:] % b"")
+    assert split(head % b"abc-_9", end) == (b"abc-_9", head[end:] % b"")
     for odd in (b"a; b=c", b"a b", b"a\tb", b"a\x00b", b"a=b", b"a\nX: y"):
-        assert _split(head % odd, end) == (b"", b"")
+        assert split(head % odd, end) == (b"", b"")
     plain = b"GET /s/x.gif HTTP/1.1\r\nHost: a\r\n\r\n"
-    assert _split(plain, end) == (b"", plain[end:])
+    assert split(plain, end) == (b"", plain[end:])
 
 
 def test_claims_are_signed_as_claim_token_signs_them(sealer: Sealer) -> None:

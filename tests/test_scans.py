@@ -22,7 +22,7 @@ from node.http import scan_claims
 from node.model import Prefix
 from node.places import Place, Places, kilometres
 from node.runtime import Node, close_node, in_transaction, open_node, reading
-from node.scan_memory import Claim, Scans
+from node.scan_memory import Claim, Scanned, Scans, Told
 from node.scan_tokens import SHIPPED
 from node.sealing import Sealer
 from node.settling import settle
@@ -166,9 +166,10 @@ async def test_a_device_and_who_made_it_in_one_batch_of_a_new_item(
 ) -> None:
     """Row and device are as new to the second statement as they were to the first, and are not taken for new again."""
     row, marks = (prefix.prefix, item.partition("/")[2]), [bytes([n, after % 256]) * 6 for n in range(5)]
+    of = Scanned(item.encode(), row, "", SHIPPED)
 
     def claim(nonce: int, device: int, at: float) -> Claim:
-        return Claim(row, "", SHIPPED, marks[nonce], marks[device], NOW + at)
+        return Claim(of, marks[nonce], marks[device], NOW + at)
 
     # A phone, the same once more, another one; the first again.
     claims = [claim(0, 0, 0), claim(1, 0, after), claim(2, 3, 0), claim(0, 0, 2)]
@@ -298,7 +299,7 @@ def test_places(scratch: Path) -> None:
 
 def test_sketch() -> None:
     sealer = Sealer({1: bytes(32)})
-    marks = [scan_tokens.mark(sealer, n.to_bytes(12, "big"), "88.999.1/A") for n in range(20_000)]
+    marks = [scan_tokens.mark(sealer, n.to_bytes(12, "big"), b"88.999.1/A") for n in range(20_000)]
     for n in (0, 1, 12, SIZE - 1):
         assert estimate(merged(merged(b"", marks[:n]), marks[:n])) == n
     whole = merged(b"", marks)
@@ -422,7 +423,7 @@ async def test_a_count_is_right_until_another_worker_commits(
             assert await right(asked) == mine
         asked = time.monotonic()
         assert await right(asked)
-        memory.counts = {("88.999", str(n)): (1, 0.0) for n in range(50_001)}
+        memory.counts = {("88.999", str(n)): Told(1, 0.0) for n in range(50_001)}
         memory.tell({})  # what this worker committed is forgotten
         assert not await right(asked)
         assert await right(time.monotonic())

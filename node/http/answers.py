@@ -30,8 +30,17 @@ _WIRE = b"content-type: application/json\r\netag: %b\r\ncache-control: %b\r\nvar
 _GAP = "\ue000"  # private use: in no text of ours
 # A request's id: random for the process, counted within it; a random one each costs as much as the rest of the head.
 _run = secrets.token_hex(4).encode()
+_LAST = [b"%02x" % n for n in range(256)]
+
+
+def _ids(number: int) -> list[bytes]:
+    """256 of them at once: a third of the price."""
+    first = _run + b"%06x" % number
+    return [first + last for last in _LAST]
+
+
 # The id of a request, unique over workers and restarts.
-request_id: Callable[[], bytes] = map((_run + b"%08x").__mod__, itertools.count()).__next__
+request_id: Callable[[], bytes] = itertools.chain.from_iterable(map(_ids, itertools.count())).__next__
 
 
 @dataclass(slots=True)

@@ -22,6 +22,7 @@ from node.joining import Found
 from node.reads import reads_of
 from node.resolution import ask, parsed
 from node.runtime import Node
+from node.scan_memory import Scanned
 from node.scan_memory import Scans as Counted
 from node.scan_tokens import Claims
 from node.scanning import Scans
@@ -110,6 +111,8 @@ class _Begun:
         kept = self.kept
         if found.before:
             self._node.scan_memory.know((kept.resolved.prefix.prefix, kept.resolved.row.suffix))
+        if kept.showing is not None:
+            kept.showing.of.told = None  # may be of a time that this worker has forgotten: looked for again
         kept.scans, kept.counted = Scans(found.before, found.first_at, found.first_place), self.started
         if self.traced and not found.traced and not kept.events:
             self.current = True
@@ -165,12 +168,13 @@ def _showing(node: Node, kept: Kept) -> Showing:
     resolved = kept.resolved
     state = state_of(resolved)
     claims = Claims(node.sealer, resolved.handle, resolved.row.lot, state)
+    item = (resolved.prefix.prefix, resolved.row.suffix)
+    of = Scanned(resolved.handle.encode(), item, resolved.row.lot, state)
     image = pages.around_claim(urlsplit(node.settings.public_url).path)
     head = b"".join([b"%b: %b\r\n" % line for line in kept.frame.lines]) + b"content-length: "
     _, token = claims.sign(0)  # each is as long
     rest = kept.frame.size + sum(map(len, image)) + len(token)
-    item = (resolved.prefix.prefix, resolved.row.suffix)
-    kept.showing = Showing(claims, resolved.handle, item, resolved.row.lot, state, image, head, rest)
+    kept.showing = Showing(claims, of, image, head, rest)
     return kept.showing
 
 
@@ -181,13 +185,14 @@ def told_lately(node: Node, kept: Kept, now: float) -> bool:
     scans = kept.scans
     if scans is None or not scans.before:
         return False
-    memory, showing = node.scan_memory, kept.showing or _showing(node, kept)
-    settled = memory.counts.get(showing.item)
-    if settled is not None:
-        count, counted = settled
-        kept.counted = max(kept.counted, counted)
-        if count > scans.before:
-            kept.scans = Scans(count, scans.first_at, scans.place)
+    memory, of = node.scan_memory, (kept.showing or _showing(node, kept)).of
+    told = of.told
+    if told is None:
+        told = of.told = memory.counts.get(of.item)
+    if told is not None:
+        kept.counted = max(kept.counted, told.at)
+        if told.count > scans.before:
+            kept.scans = Scans(told.count, scans.first_at, scans.place)
     return now - memory.right_at(kept.counted) < COUNT_SECONDS
 
 

@@ -40,12 +40,12 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._in_message = self._in_head = self._refused = False
+        self.in_message = self._in_head = self.refused = False
         self._refusal: Answer | None = None  # waits for the answers before it
         self._messages = 0  # begun in the data at hand
         self._barren = 0  # bytes since something came of them: of a head not ended, of trailers, of chunk extensions
-        self._idle_seconds = self.header_seconds  # for the first request; uvicorn's own from then on
-        self._since = self.loop.time()  # what is waited for now is waited for from then
+        self.idle_seconds = self.header_seconds  # for the first request; uvicorn's own from then on
+        self.since = self.loop.time()  # what is waited for now is waited for from then
         self._unsent, self._unsent_since = 0, 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -60,15 +60,15 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._refused:
+        if self.refused:
             return
         self._unset_keepalive_if_required()
-        if self._in_message and not self._in_head:
-            self._since = self.loop.time()
+        if self.in_message and not self._in_head:
+            self.since = self.loop.time()
         self._messages = 0
         self._barren += len(data)
         error = self._feed(data)
-        if error is None and self._in_message and self._barren > ENDLESS:
+        if error is None and self.in_message and self._barren > ENDLESS:
             error = HeadTooLarge.of()
         if error is not None:
             self._refuse(error)
@@ -95,9 +95,9 @@ class Connection(HttpToolsProtocol):
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def on_message_begin(self) -> None:
-        self._in_message = self._in_head = True
+        self.in_message = self._in_head = True
         self._messages += 1
-        self._since = self.loop.time()
+        self.since = self.loop.time()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -123,14 +123,14 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def message_done(self) -> None:
-        self._in_message = False
+        self.in_message = False
         self._barren = 0
-        self._idle_seconds = float(self.timeout_keep_alive)
-        self._since = self.loop.time()
+        self.idle_seconds = float(self.timeout_keep_alive)
+        self.since = self.loop.time()
 
     def on_response_complete(self) -> None:
         last = not self.pipeline
-        self._since = self.loop.time()
+        self.since = self.loop.time()
         super().on_response_complete()
         if last:
             self.all_answered()
@@ -147,10 +147,10 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, error: NodeError) -> None:
         """Answer `error` in its turn and close; nothing more is read from this client."""
-        self._refused = True
+        self.refused = True
         answer = refusal(error)
         cycle = self.cycle
-        if self._in_message and not self._in_head:  # the request that is broken has been handed on already
+        if self.in_message and not self._in_head:  # the request that is broken has been handed on already
             cycle.disconnected = True
             cycle.message_event.set()
             if self.pipeline:
@@ -175,7 +175,7 @@ class Connection(HttpToolsProtocol):
     def _linger(self) -> None:
         self.transport.write_eof()
         self.flow.resume_reading()
-        self._since = self.loop.time()
+        self.since = self.loop.time()
 
     def send(self, answer: Answer, extra: bytes = b"") -> None:
         """Head and body in one write, as uvicorn would have them; `extra`: lines for the end of the head."""
@@ -191,21 +191,21 @@ class Connection(HttpToolsProtocol):
         return Connection.date[1]
 
     def shutdown(self) -> None:
-        if self._refused and self._refusal is None:
+        if self.refused and self._refusal is None:
             self.transport.close()  # all is said
         else:
             super().shutdown()
 
     def overdue(self, now: float) -> bool:
         """Whether the client has kept us waiting too long: for a head, for a body, or for its next request."""
-        if self._refused:
-            return self._refusal is None and now - self._since > _LINGER
-        body = self._in_message and not self._in_head
+        if self.refused:
+            return self._refusal is None and now - self.since > _LINGER
+        body = self.in_message and not self._in_head
         if self.flow.read_paused or not (body or self.done()) or (body and self._continue_unsaid()):
-            self._since = now  # it is we who keep the client waiting
+            self.since = now  # it is we who keep the client waiting
             return False
-        limit = self.body_seconds if body else self.header_seconds if self._in_head else self._idle_seconds
-        return now - self._since > limit
+        limit = self.body_seconds if body else self.header_seconds if self._in_head else self.idle_seconds
+        return now - self.since > limit
 
     def _continue_unsaid(self) -> bool:
         return bool(getattr(self.cycle, "waiting_for_100_continue", False))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 from node.fence import Fence
 from node.http.answers import Answer
@@ -13,15 +13,26 @@ from node.kept import View, opened
 _LARGEST = 8 * 1024  # bytes of a body; kept are the answer, the entry and the wire: 4096 of them 100 MiB at the most
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
 class Copy(Grouped):
     """An answer."""
 
+    __slots__ = ("answer", "stamps", "wire")
     MOST, IDLE = 4096, 2.0
 
-    answer: Answer
-    stamps: list[tuple[str, int]]  # that its dependents had
-    wire: tuple[object, bytes, bytes] | None = None  # as on the wire around the request's id, and of which second
+    def __init__(
+        self,
+        key: bytes,
+        index: dict[bytes, Any],
+        answer: Answer,
+        view: View,
+        stamps: list[tuple[str, int]],
+        ends: float,
+    ) -> None:
+        super().__init__(key, index, view.handle, view.prefix_id, view.entry, ends)
+        self.answer = answer
+        self.stamps = stamps  # that its dependents had
+        # As on the wire around the request's id, and of which second.
+        self.wire: tuple[object, bytes, bytes] | None = None
 
     def stands(self, fence: Fence, events: bytes) -> bool:
         return fence.stand(self.stamps)
@@ -38,8 +49,5 @@ class Copies:
         """Keep an answer that was made of what Valkey had."""
         if len(answer.body) > _LARGEST or (kept := opened(view.entry)) is None:
             return
-        copy = Copy(
-            key=target, index=self.by_target, handle=view.handle, prefix_id=view.prefix_id, entry=view.entry,
-            ends=found.started + self._seconds, answer=answer, stamps=kept.dependents,
-        )  # fmt: skip
+        copy = Copy(target, self.by_target, answer, view, kept.dependents, found.started + self._seconds)
         self._groups.join(copy, view.handle.partition("/")[0], found.generation, found.started)

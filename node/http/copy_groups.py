@@ -14,10 +14,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 from node.fence import Fence, changes_name, events_name
 from node.reads import reads_of
@@ -33,28 +32,25 @@ Count = Callable[[int, int, float, str], None]  # prefix_id, how many, seconds e
 _log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class Grouped(ABC):
-    """A copy; whoever shows it looks at its group's `until`. `index` is where it is found, `ends` (monotonic s) how
-    long it may live at the most."""
+class Grouped:
+    """A copy; whoever shows it looks at its group's `until`. `index` is where it is found, `entry` what Valkey has, b""
+    where it was not Valkey that was asked, `ends` (monotonic s) how long it may live at the most."""
 
-    MOST: ClassVar[int]  # of its kind
-    IDLE: ClassVar[float]  # s without a use, and it is given up
+    MOST, IDLE = 0, 0.0  # of its kind; s without a use, and it is given up
+    group: Group
 
-    key: bytes
-    index: dict[bytes, Any]
-    handle: str
-    prefix_id: int
-    entry: bytes  # as Valkey has it; b"" where it was not Valkey that was asked
-    ends: float
-    group: Group = field(init=False)
-    asked: float = field(default_factory=time.monotonic)  # when it was last told that it was used
-    uses: dict[str, int] = field(default_factory=dict)  # since they were last told, by the address of who asked
-    took: float = 0.0  # s, all of these
+    def __init__(
+        self, key: bytes, index: dict[bytes, Any], handle: str, prefix_id: int, entry: bytes, ends: float
+    ) -> None:
+        self.key, self.index, self.handle, self.prefix_id = key, index, handle, prefix_id
+        self.entry, self.ends = entry, ends
+        self.asked = time.monotonic()  # when it was last told that it was used
+        self.uses: dict[str, int] = {}  # since they were last told, by the address of who asked
+        self.took = 0.0  # s, all of these
 
-    @abstractmethod
     def stands(self, fence: Fence, events: bytes) -> bool:
         """Whether its dependents are what they were, and its enterprise's events, whose generation now is given."""
+        raise NotImplementedError
 
     def drop(self) -> None:
         self.group.copies.pop(self.key, None)
@@ -62,7 +58,7 @@ class Grouped(ABC):
             del self.index[self.key]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Group:
     """Copies of a prefix that were read under the same generation of its changes."""
 

@@ -21,7 +21,7 @@ from node.http.negotiation import Reader
 from node.kept import View
 from node.model import Event
 from node.records import Resolved
-from node.scan_memory import Item
+from node.scan_memory import Scanned
 from node.scan_tokens import Claims
 from node.scanning import Scans
 from node.shown_links import LinkOk
@@ -29,13 +29,14 @@ from node.shown_links import LinkOk
 # In the place of each hole while a page is rendered. Random, so that nothing registered can hold one.
 HOLES = {name: Markup("<!--{}-->").format(secrets.token_hex(16)) for name in ("scans", "claim")}
 _NOSNIFF = b"\r\nx-content-type-options: nosniff\r\n"
+_NOSNIFF_ENDS = _NOSNIFF + b"\r\n"
 _KEPT = 16_000  # pages of a worker, and bytes of them: 3 to 15 KB each; what they are made of is about as much again
 _BYTES = 48 * 2**20
 
 Key = tuple[str, ...]
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class Frame:
     """A page in three pieces with the two holes between them."""
 
@@ -84,17 +85,14 @@ class Proof:
         return self.until > time.monotonic() and fence.stand(self.stamps)
 
 
-@dataclass(slots=True)
+@dataclass
 class Showing:
     """What each showing of a kept page needs besides its frame: `lines` of the head up to the request's id, `said` of
-    these scans, the claim's image around its token, and what a claim says of the item. `head` are the lines up to the
+    these scans, the claim's image around its token, and what its claims are `of`. `head` are the lines up to the
     length, `rest` the length of all but `said`."""
 
     claims: Claims
-    handle: str
-    item: Item
-    lot: str
-    state: str
+    of: Scanned
     image: tuple[bytes, bytes]
     head: bytes
     rest: int
@@ -103,7 +101,7 @@ class Showing:
     lines: bytes = b""
 
 
-@dataclass(slots=True)
+@dataclass
 class Kept:
     resolved: Resolved
     events: Sequence[Event] | None
@@ -120,8 +118,9 @@ class Kept:
         showing, (before, between, after) = self.showing, self.frame.pieces
         assert showing is not None
         image, end = showing.image
-        body = (before, showing.said, between, image, token, end, after)
-        return b"".join((head, showing.lines, number, _NOSNIFF, closing, b"\r\n", *body))
+        ends = _NOSNIFF + closing + b"\r\n" if closing else _NOSNIFF_ENDS
+        lines = showing.lines
+        return b"".join((head, lines, number, ends, before, showing.said, between, image, token, end, after))
 
 
 class Asked:

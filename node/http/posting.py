@@ -58,17 +58,17 @@ class Posts(Connection):
     _door: FrontDoor | None = None
     _posting: Posting | None = None  # whose body is being read
     _proxies: Settings | None = None  # where a proxy names the client
-    _address = "127.0.0.1"  # of who asks: the peer, or whom a trusted proxy names
+    address = "127.0.0.1"  # of who asks: the peer, or whom a trusted proxy names
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if self.client:
-            self._address = self.client[0]
+            self.address = self.client[0]
 
     def client_address(self) -> str:
         """Who sent the head at hand: the peer, or whom a trusted proxy names."""
         if self._proxies is None:
-            return self._address
+            return self.address
         return client_address({"client": self.client, "headers": self.headers}, self._proxies)
 
     def idle_before(self) -> bool:
@@ -137,7 +137,7 @@ class Posts(Connection):
             self.on_response_complete()  # begins the next
         else:
             self.server_state.total_requests += 1
-            self._since = self.loop.time()
+            self.since = self.loop.time()
             self.all_answered()
 
 

@@ -72,52 +72,37 @@ class Protocol(Shedding):
             settings = self._door.settings
             self.header_seconds, self.body_seconds = settings.header_seconds, settings.body_seconds
             self._proxies = settings if settings.trusted_proxies else None
-            self._idle_seconds = self.header_seconds
+            self.idle_seconds = self.header_seconds
         self._answered = False  # the message at hand, here
         self._target = b""  # of the last message, where it was a plain request
         self._wants_page = False  # by its headers, whatever its target
 
-    def data_received(self, data: bytes) -> None:
-        cycle = self.cycle
-        # No request is under way, and the client reads what it is sent. In one piece: each hot answer asks.
-        clean = (
-            not self._in_message
-            and not self._refused
-            and (cycle is None or cycle.response_complete)
-            and not self.flow.write_paused
-        )
-        if clean:
-            # One whole head that differs from a plain request's only in its target?
-            end = data.find(VERSION, 4, LONGEST_HEAD)
-            if end > 0 and data[:4] == b"GET ":
-                if data[end:] in Protocol.rests:
-                    if self._known(data[4:end]):
-                        return
-                elif self._known_else(data, end):
-                    return
+    def parse(self, data: bytes, clean: bool) -> None:
+        """Take what has come as uvicorn does; `clean`: nothing was under way, and what is one whole head is known from
+        here on (node/http/known_heads.py)."""
         self._target = b""
         super().data_received(data)
-        if clean and self._messages == 1 and not self._in_message and not self._refused:
+        if clean and self._messages == 1 and not self.in_message and not self.refused:
             self._remember(data)
 
-    def _known_else(self, data: bytes, end: int) -> bool:
-        """Answer another kind of request that is known by what follows its target, from `end` on."""
-        return False
+    def begun(self) -> None:
+        """A request is here that needs no parser."""
+        self._unset_keepalive_if_required()
 
-    def _known(self, target: bytes) -> bool:
+    def answer(self, target: bytes) -> bool:
         """Answer a plain request, or begin to; False for the ordinary way."""
         if self.timeout_keep_alive_task is not None:
-            self._unset_keepalive_if_required()
-        self._since = now = time.monotonic()
-        self._idle_seconds = self._keep_alive
+            self.begun()
+        self.since = now = time.monotonic()
+        self.idle_seconds = self._keep_alive
         copy = self._kept.get(target)
         if copy is None or copy.group.until <= now:
             door = self._door
             if door is None or not plain(target):
                 return False
             if door.records.full:
-                return self._shed(door.refuse(target, None, self._address))
-            return self._begin(door, target, self._address)
+                return self._shed(door.refuse(target, None, self.address))
+            return self._begin(door, target, self.address)
         state, wire = self.server_state, copy.wire
         if wire is None or wire[0] is not state.default_headers:
             wire = copy.wire = self._wire(copy.answer)
@@ -125,7 +110,7 @@ class Protocol(Shedding):
         state.total_requests += 1
         if not copy.uses and self._door is not None:
             self._door.groups.used.append(copy)
-        copy.uses[self._address] = copy.uses.get(self._address, 0) + 1
+        copy.uses[self.address] = copy.uses.get(self.address, 0) + 1
         copy.took += time.monotonic() - now
         return True
 
@@ -158,8 +143,8 @@ class Protocol(Shedding):
 
     def _direct(self) -> bool:
         """Answer the plain request at hand, or begin to; False for the ordinary way."""
-        self._address = self.client_address()
-        return self._known(self._target)
+        self.address = self.client_address()
+        return self.answer(self._target)
 
     def _begin(self, door: FrontDoor, target: bytes, address: str) -> bool:
         cycle = Direct(self, target, address)
@@ -218,7 +203,11 @@ class Protocol(Shedding):
             super().on_message_complete()
 
     def _wire(self, answer: Answer) -> tuple[object, bytes, bytes]:
-        """(this second's default headers, what stands before the request's id, what stands after it)."""
+        """(this second's default headers, and what `around_id` gives)."""
+        return self.server_state.default_headers, *self.around_id(answer)
+
+    def around_id(self, answer: Answer) -> tuple[bytes, bytes]:
+        """(what stands before the request's id this second, what stands after it)."""
         before, after, found = _OK + self.date_lines(), b"", False
         for name, value in complete(answer):
             if name == b"x-request-id":
@@ -227,4 +216,4 @@ class Protocol(Shedding):
                 after += b"\r\n%s: %s" % (name, value)
             else:
                 before += b"%s: %s\r\n" % (name, value)
-        return self.server_state.default_headers, before, after + b"\r\n\r\n" + answer.body
+        return before, after + b"\r\n\r\n" + answer.body

@@ -106,8 +106,10 @@ async def count(
     """
     prefix_ids, suffixes, *rest = _said(items, range(2, 7))
     rows = await conn.fetch(_COUNT, prefix_ids, suffixes, records, begin, window, *rest)
-    added = [row for row in rows if row["suffix"] is not None]
-    return added, [row["count"] for row in rows[len(added) :]]
+    idle: list[int] = []
+    while rows and rows[-1]["suffix"] is None:
+        idle.append(rows.pop()["count"])
+    return rows, idle
 
 
 async def set_evidence(conn: Connection, columns: Sequence[Sequence[Any]]) -> None:

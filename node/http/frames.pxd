@@ -1,0 +1,32 @@
+from node.scan_memory cimport Scanned
+from node.scan_tokens cimport Claims
+
+
+cdef class Frame:
+    cdef readonly tuple pieces
+    cdef readonly dict headers
+    cdef readonly list lines
+
+
+cdef class Showing:
+    cdef public Claims claims
+    cdef public Scanned of
+    cdef public tuple image
+    cdef public bytes head
+    cdef public object rest
+    cdef public object scans
+    cdef public bytes said
+    cdef public bytes lines
+
+
+cdef class Kept:
+    cdef public object resolved
+    cdef public object events
+    cdef public object links
+    cdef public Frame frame
+    cdef public object proof
+    cdef public object scans
+    cdef public double counted
+    cdef public Showing showing
+
+    cpdef bytes page(self, bytes head, bytes number, bytes closing, bytes token)
