@@ -35,13 +35,16 @@ class Resolved:
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str], int] = {}
+        self.copies = 0  # hits in a worker's own memory
 
-    def count(self, result: str, source: str, number: int = 1) -> None:
+    def count(self, result: str, source: str) -> None:
         key = (result, source)
-        self._counts[key] = self._counts.get(key, 0) + number
+        self._counts[key] = self._counts.get(key, 0) + 1
 
     def tell(self) -> None:
         counts, self._counts = self._counts, {}
+        if self.copies:
+            counts["hit", "copy"], self.copies = self.copies, 0
         for (result, source), number in counts.items():
             resolve_total.labels(result, source).inc(number)
 

@@ -4,33 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
-from wire import registered
+from serve_env import serve_env
+from wire import get, registered, wire
 
-from node import polling
+from node import polling, statistics
+from node.embedded_process import free_port
 from node.http.answers import Answer
 from node.http.copies import Copies, Copy
 from node.http.copy_groups import CopyGroups
 from node.joining import Found
 from node.kept import packed
 from node.reads import reads_of
-from node.runtime import Node, close_node, open_node
+from node.runtime import Node, close_node, open_node, reading
+from node.store import prefixes
+from node.tally import local_day
 
 SECONDS = 0.2  # of the copies here; the writer waits for shorter ones
-
-
-class Told:
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-
-    def __call__(self, prefix_id: int, number: int, seconds_each: float, address: str) -> None:
-        assert seconds_each >= 0.0
-        self.counts[address] += number
 
 
 @pytest.fixture
@@ -46,8 +41,7 @@ class Place:
     """A worker with its copies."""
 
     def __init__(self, node: Node, seconds: float = SECONDS) -> None:
-        self.node, self.told = node, Told()
-        self.groups = CopyGroups(seconds, self.told)
+        self.node, self.groups = node, CopyGroups(seconds)
         self.copies = Copies(self.groups, 60.0)
         self.groups.open(node)
 
@@ -67,10 +61,8 @@ class Place:
         self.copies.put(target, Answer(200, [], body), view, found)
         return self.copies.by_target.get(target)
 
-    def use(self, copy: Copy, address: str = "10.0.0.1") -> None:
-        if not copy.uses:
-            self.groups.used.append(copy)
-        copy.uses[address] = copy.uses.get(address, 0) + 1
+    def use(self, copy: Copy) -> None:
+        copy.asked = time.monotonic()
 
     async def later(self, what: Any) -> None:
         async with asyncio.timeout(30):
@@ -97,10 +89,8 @@ async def test_what_is_asked_for_lives_on_and_what_is_not_is_given_up(place: Pla
     place.use(copy)
     await place.later(lambda: copy.group.until > first + 2 * SECONDS)
     assert place.copies.by_target[copy.key] is copy
-    place.groups.tell()
     await place.later(lambda: not place.copies.by_target)
     assert copy.asked + 2 <= time.monotonic()
-    assert place.told.counts == {"10.0.0.1": 1}
 
 
 async def test_a_change_of_it_drops_it_and_one_of_another_does_not(place: Place, client: Any, firm: Any) -> None:
@@ -131,7 +121,7 @@ async def test_a_change_of_what_it_is_made_of_drops_it(place: Place, client: Any
 async def test_a_change_that_touches_no_handle_drops_it(place: Place, client: Any, firm: Any) -> None:
     """Of its prefix, as the fence tells: the generation of the prefix's handles stays."""
     copy = await put(place, await registered(client, firm, "COPY-3-P"))
-    place.use(copy)  # not told, so that it is never idle
+    place.use(copy)
     fence, name = place.node.fence, f"p:{firm.prefix}"
     stamp = fence.stamp(name) + 1
     fence.turn += 1
@@ -166,18 +156,22 @@ async def test_without_valkey_copies_run_out(place: Place, client: Any, firm: An
     assert copy.group.until < time.monotonic()
 
 
-async def test_each_use_is_told_once_whenever_it_is_asked(place: Place, client: Any, firm: Any) -> None:
-    handle = await registered(client, firm, "COPY-6")
-    for round_ in range(5):
-        copy = await put(place, handle)  # in place of the last one
-        place.use(copy)
-        place.use(copy, "10.0.0.2")
-        if round_ % 2:
-            place.groups.tell()
-    await place.groups.close()
-    place.groups.tell()
-    assert place.told.counts == {"10.0.0.1": 5, "10.0.0.2": 5}
-    assert not place.copies.by_target
+async def test_each_answer_is_counted_once(
+    settings: Any, serving: Any, client: Any, make_firm: Any, node: Node
+) -> None:
+    """Records and pages, read and from memory, until the node stops."""
+    firm = await make_firm()
+    handle, times = await registered(client, firm, "COPY-6"), 200
+    async with serving(serve_env(settings), port := free_port(0), 1), wire(port) as there:
+        for _ in range(times):
+            assert (await there.ask(get(f"/{handle}"))).status == 200
+            assert (await there.ask(get(f"/{handle}", "Accept: text/html"))).status == 200
+    today = local_day(time.time())
+    async with reading(node) as conn:
+        prefix = await prefixes.fetch(conn, firm.prefix)
+        assert prefix is not None
+        days = await statistics.daily(conn, prefix.id, today - timedelta(1), today)
+    assert [sum(day[name] for day in days) for name in ("requests", "hits")] == [2 * times, 2 * times]
 
 
 async def test_whoever_reads_as_many_as_fit_keeps_nobody_out(
@@ -191,8 +185,6 @@ async def test_whoever_reads_as_many_as_fit_keeps_nobody_out(
     assert list(place.copies.by_target) == [three.key, again.key]
     again = await put(place, three.handle)  # takes its own place
     assert set(place.copies.by_target) == {one.key, again.key}
-    place.groups.tell()
-    assert place.told.counts == {"10.0.0.1": 1}  # who had to go is counted all the same
 
 
 async def test_nothing_is_kept_that_is_over_already(place: Place, client: Any, firm: Any) -> None:

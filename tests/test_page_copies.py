@@ -98,7 +98,7 @@ def test_of_two_counts_the_larger_is_told() -> None:
     """A read that ended before a settlement of this worker's may have been asked for after it began."""
     memory, now = ScanMemory(), time.monotonic()
     of = Scanned(b"88.999.1/A", ("88.999.1", "A"), "", "")
-    showing = Showing(None, of, (b"", b""), b"", 0)  # type: ignore[arg-type]
+    showing = Showing(None, of, b"", b"", b"", b"", b"", 0)  # type: ignore[arg-type]
     kept = Kept(None, None, (), None, scans=Scans(3, 1.0, "宿州"), counted=now, showing=showing)  # type: ignore[arg-type]
     node: Any = SimpleNamespace(scan_memory=memory)
     for settled, told in ((5, 5), (4, 5), (6, 6)):

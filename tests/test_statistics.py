@@ -20,6 +20,11 @@ MIDNIGHT = int(datetime.fromisoformat("2026-03-01T00:00:00+08:00").timestamp())
 NOON = MIDNIGHT + 12 * 3600
 
 
+def many(tally: Tally, prefix_id: int, hits: int, seconds: float, address: str, now: float, misses: int = 0) -> None:
+    for number in range(hits + misses):
+        tally.count(prefix_id, number < hits, seconds, address, now)
+
+
 def worker(node: Node) -> tuple[Tally, Ledger[Sums]]:
     """Another worker of the same node: its own memory and its own numbers."""
     own = Tally()
@@ -58,9 +63,9 @@ async def test_two_workers_are_summed_before_the_peak_is_taken(node: Node, make_
     (a, of_a), (b, of_b) = worker(node), worker(node)
     for n in range(30):  # 30 in one second here, 40 in another there, 25 + 25 in a third together
         a.count(prefix_id, True, 0.010 + n / 1000, "192.0.2.1", NOON + 0.5)
-    b.count_many(prefix_id, 38, 0.001, "192.0.2.2", NOON + 7.9, misses=2)
-    a.count_many(prefix_id, 25, 0.002, "192.0.2.1", NOON + 3)
-    b.count_many(prefix_id, 20, 0.002, "192.0.2.1", NOON + 3.9, misses=5)
+    many(b, prefix_id, 38, 0.001, "192.0.2.2", NOON + 7.9, misses=2)
+    many(a, prefix_id, 25, 0.002, "192.0.2.1", NOON + 3)
+    many(b, prefix_id, 20, 0.002, "192.0.2.1", NOON + 3.9, misses=5)
     assert [await settle(node, ledger, NOON + 8) for ledger in (of_a, of_b)] == [1, 1]
     day = date(2026, 3, 1)
 
@@ -88,7 +93,7 @@ async def test_days_are_days_of_beijing(node: Node, make_firm: Any) -> None:
     prefix_id = await id_of(node, await make_firm())
     own, ledger = worker(node)
     own.count(prefix_id, True, 0.001, "192.0.2.1", MIDNIGHT - 0.001)
-    own.count_many(prefix_id, 2, 0.001, "192.0.2.1", MIDNIGHT)
+    many(own, prefix_id, 2, 0.001, "192.0.2.1", MIDNIGHT)
     await settle(node, ledger)
     for fold in (False, True):
         if fold:
@@ -103,13 +108,13 @@ async def test_days_are_days_of_beijing(node: Node, make_firm: Any) -> None:
 async def test_a_settlement_of_unknown_outcome_is_not_applied_twice(node: Node, make_firm: Any) -> None:
     prefix_id = await id_of(node, await make_firm())
     own, ledger = worker(node)
-    own.count_many(prefix_id, 5, 0.001, "192.0.2.1", NOON)
+    many(own, prefix_id, 5, 0.001, "192.0.2.1", NOON)
     ledger.gather(NOON)
     number, taken_at, sums = ledger.waiting[0]
     assert await settle(node, ledger, NOON) == 1
     # The commit's acknowledgement was lost: the worker still holds it, and sends it again with what came since.
     ledger.waiting.appendleft((number, taken_at, sums))
-    own.count_many(prefix_id, 2, 0.001, "192.0.2.1", NOON + 1)
+    many(own, prefix_id, 2, 0.001, "192.0.2.1", NOON + 1)
     assert await settle(node, ledger, NOON + 1) == 1
     (day,) = await days(node, prefix_id, date(2026, 3, 1), date(2026, 3, 1))
     assert (day["requests"], day["hits"], day["peak"]["per_second"]) == (7, 7, 5)
@@ -133,10 +138,10 @@ async def test_a_settlement_that_breaks_off_is_sent_again(node: Node, make_firm:
             await conn.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
     ledger.apply = broken
-    own.count_many(prefix_id, 3, 0.001, "192.0.2.1", NOON)
+    many(own, prefix_id, 3, 0.001, "192.0.2.1", NOON)
     with pytest.raises(Unavailable):
         await settle(node, ledger, NOON)
-    own.count_many(prefix_id, 4, 0.001, "192.0.2.1", NOON + 1)
+    many(own, prefix_id, 4, 0.001, "192.0.2.1", NOON + 1)
     assert await settle(node, ledger, NOON + 1) == 2
     (day,) = await days(node, prefix_id, date(2026, 3, 1), date(2026, 3, 1))
     assert (day["requests"], day["peak"]["per_second"]) == (7, 4)
@@ -145,9 +150,9 @@ async def test_a_settlement_that_breaks_off_is_sent_again(node: Node, make_firm:
 async def test_a_settlement_that_cannot_be_applied_holds_up_nothing(node: Node, make_firm: Any) -> None:
     prefix_id = await id_of(node, await make_firm())
     own, ledger = worker(node)
-    own.count_many(2**40, 1, 0.001, "192.0.2.1", NOON)  # no such prefix can be stored
+    many(own, 2**40, 1, 0.001, "192.0.2.1", NOON)  # no such prefix can be stored
     ledger.gather(NOON)
-    own.count_many(prefix_id, 4, 0.001, "192.0.2.1", NOON + 1)
+    many(own, prefix_id, 4, 0.001, "192.0.2.1", NOON + 1)
     await settle(node, ledger, NOON + 1)
     (day,) = await days(node, prefix_id, date(2026, 3, 1), date(2026, 3, 1))
     assert day["requests"] == 4
@@ -157,7 +162,7 @@ async def test_what_waits_is_bounded_and_loses_no_count(node: Node, make_firm: A
     prefix_id = await id_of(node, await make_firm())
     own, ledger = worker(node)
     for second in range(200):  # PostgreSQL is away for 200 turns
-        own.count_many(prefix_id, 1 + (second == 150), 0.001, f"192.0.2.{second % 7}", NOON + second)
+        many(own, prefix_id, 1 + (second == 150), 0.001, f"192.0.2.{second % 7}", NOON + second)
         ledger.gather(NOON + second)
     assert len(ledger.waiting) <= 60
     await settle(node, ledger, NOON + 200)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from node import scan_reads
@@ -170,12 +171,18 @@ def _showing(node: Node, kept: Kept) -> Showing:
     claims = Claims(node.sealer, resolved.handle, resolved.row.lot, state)
     item = (resolved.prefix.prefix, resolved.row.suffix)
     of = Scanned(resolved.handle.encode(), item, resolved.row.lot, state)
-    image = pages.around_claim(urlsplit(node.settings.public_url).path)
-    head = b"".join([b"%b: %b\r\n" % line for line in kept.frame.lines]) + b"content-length: "
+    image, end = pages.around_claim(urlsplit(node.settings.public_url).path)
     _, token = claims.sign(0)  # each is as long
-    rest = kept.frame.size + sum(map(len, image)) + len(token)
-    kept.showing = Showing(claims, of, image, head, rest)
+    rest = kept.frame.size + len(image) + len(token) + len(end)
+    before, between, after = kept.frame.pieces
+    kept.showing = Showing(claims, of, _head(tuple(kept.frame.lines)), before, between + image, end, after, rest)
     return kept.showing
+
+
+@lru_cache(256)
+def _head(lines: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """As on the wire; one for all pages that have the same."""
+    return b"".join([b"%b: %b\r\n" % line for line in lines])
 
 
 def told_lately(node: Node, kept: Kept, now: float) -> bool:

@@ -10,8 +10,6 @@ cdef class Grouped:
     cdef public double ends
     cdef public Group group
     cdef public double asked
-    cdef public dict uses
-    cdef public double took
 
     cpdef drop(self)
 
@@ -27,8 +25,7 @@ cdef class Group:
 
 cdef class CopyGroups:
     cdef public double seconds
-    cdef public list used
-    cdef object _count, _node, _looking
+    cdef object _node, _looking
     cdef dict _groups
     cdef bint _ticking
     cdef double _swept

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,10 +24,9 @@ from node.runtime import Node, cancelled
 _TURN = 0.6  # of a copy's life: so often is looked whether the generations stand; with the look itself it is not 0.8
 _PORTION = 256  # entries of one MGET
 _COMPARED = 1024  # entries after a change of their prefix, every 60 ms: what is beside them is read when it is wanted
-_LATELY = 2.0  # s: whether somebody wanted it is told once a second
+_LATELY = 2.0  # s since somebody wanted it
 _SWEEP = 1.0  # s
 
-Count = Callable[[int, int, float, str], None]  # prefix_id, how many, seconds each, address
 _log = logging.getLogger(__name__)
 
 
@@ -44,9 +42,7 @@ class Grouped:
     ) -> None:
         self.key, self.index, self.handle, self.prefix_id = key, index, handle, prefix_id
         self.entry, self.ends = entry, ends
-        self.asked = time.monotonic()  # when it was last told that it was used
-        self.uses: dict[str, int] = {}  # since they were last told, by the address of who asked
-        self.took = 0.0  # s, all of these
+        self.asked = time.monotonic()  # when it was last used
 
     def stands(self, fence: Fence, events: bytes) -> bool:
         """Whether its dependents are what they were, and its enterprise's events, whose generation now is given."""
@@ -73,9 +69,8 @@ class Group:
 class CopyGroups:
     """Of one worker, by prefix."""
 
-    def __init__(self, seconds: float, count: Count) -> None:
-        self.seconds, self._count = seconds, count
-        self.used: list[Grouped] = []  # those with uses that are to be told
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
         self._node: Node | None = None
         self._groups: dict[str, Group] = {}
         self._looking: asyncio.Task[None] | None = None
@@ -161,7 +156,7 @@ class CopyGroups:
         lately = time.monotonic() - _LATELY
         wanted: list[Grouped] = []
         for copy in list(group.copies.values()):
-            if copy.entry and (copy.uses or copy.asked > lately) and len(wanted) < _COMPARED:
+            if copy.entry and copy.asked > lately and len(wanted) < _COMPARED:
                 wanted.append(copy)
             else:
                 copy.drop()
@@ -198,27 +193,14 @@ class CopyGroups:
         self._swept = now = time.monotonic()
         for group in list(self._groups.values()):
             for copy in list(group.copies.values()):
-                if (not copy.uses and copy.asked + copy.IDLE < now) or copy.ends <= now:
+                if copy.asked + copy.IDLE < now or copy.ends <= now:
                     copy.drop()
             if not group.copies:
                 del self._groups[group.prefix]
 
-    def tell(self) -> None:
-        """Count what was shown since it was last told. The mean of a copy's times stands for each use: a clock and two
-        comparisons less for every one."""
-        now, used = time.monotonic(), self.used
-        self.used = []
-        for copy in used:
-            uses, copy.uses = copy.uses, {}
-            each, copy.took = copy.took / sum(uses.values()), 0.0
-            copy.asked = now
-            for address, number in uses.items():
-                self._count(copy.prefix_id, number, each, address)
-
     async def close(self) -> None:
         """Nothing is kept or read any more."""
         self._node = None
-        self.tell()
         for group in list(self._groups.values()):
             for copy in list(group.copies.values()):
                 copy.drop()

@@ -11,12 +11,17 @@ cdef class Frame:
 cdef class Showing:
     cdef public Claims claims
     cdef public Scanned of
-    cdef public tuple image
     cdef public bytes head
+    cdef public bytes before
+    cdef public bytes between
+    cdef public bytes end
+    cdef public bytes after
     cdef public object rest
     cdef public object scans
     cdef public bytes said
     cdef public bytes lines
+
+    cpdef bytes page(self, bytes begin, bytes number, bytes closing, bytes token)
 
 
 cdef class Kept:
@@ -28,5 +33,3 @@ cdef class Kept:
     cdef public object scans
     cdef public double counted
     cdef public Showing showing
-
-    cpdef bytes page(self, bytes head, bytes number, bytes closing, bytes token)

@@ -87,18 +87,32 @@ class Proof:
 
 @dataclass
 class Showing:
-    """What each showing of a kept page needs besides its frame: `lines` of the head up to the request's id, `said` of
-    these scans, the claim's image around its token, and what its claims are `of`. `head` are the lines up to the
-    length, `rest` the length of all but `said`."""
+    """What each showing of a kept page needs, in one place, for a page that was not shown lately is nowhere near: its
+    pieces, the claim's image `between` them up to its token and at the `end` from there; what its claims are `of`;
+    `head`, `lines` with the length and up to the request's id, `said` of these scans; `rest` is the length of all but
+    that."""
 
     claims: Claims
     of: Scanned
-    image: tuple[bytes, bytes]
     head: bytes
+    before: bytes
+    between: bytes
+    end: bytes
+    after: bytes
     rest: int
     scans: Scans | None = None
     said: bytes = b""
     lines: bytes = b""
+
+    def page(self, begin: bytes, number: bytes, closing: bytes, token: bytes) -> bytes:
+        """The page as it goes on the wire: `begin` its status line and date, `number` its request's id, `closing` lines
+        for the end of the head."""
+        ends = _NOSNIFF + closing + b"\r\n" if closing else _NOSNIFF_ENDS
+        lines, said = self.lines, self.said
+        # Not one tuple put in another: that would be made first.
+        return b"".join(
+            (begin, self.head, lines, number, ends, self.before, said, self.between, token, self.end, self.after)
+        )
 
 
 @dataclass
@@ -111,16 +125,6 @@ class Kept:
     scans: Scans | None = None  # before the last showing, and when (monotonic s) they were asked for
     counted: float = float("-inf")
     showing: Showing | None = None
-
-    def page(self, head: bytes, number: bytes, closing: bytes, token: bytes) -> bytes:
-        """The page as it goes on the wire: `head` its status line and date, `number` its request's id, `closing` lines
-        for the end of the head."""
-        showing, (before, between, after) = self.showing, self.frame.pieces
-        assert showing is not None
-        image, end = showing.image
-        ends = _NOSNIFF + closing + b"\r\n" if closing else _NOSNIFF_ENDS
-        lines = showing.lines
-        return b"".join((head, lines, number, ends, before, showing.said, between, image, token, end, after))
 
 
 class Asked:

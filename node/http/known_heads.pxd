@@ -1,12 +1,13 @@
 cimport cython
 
 from node.http.begun_pages cimport ready, told_lately
-from node.http.copy_groups cimport CopyGroups
+from node.http.copy_groups cimport Grouped
 from node.http.frames cimport Kept, Showing
 from node.http.page_copies cimport PageCopy
 from node.scan_memory cimport Scanned
 from node.scan_tokens cimport Claims
 from node.scans cimport accept_read
+from node.tally cimport Tally
 
 
 cdef class Lines:
@@ -16,23 +17,27 @@ cdef class Lines:
 
 cdef class KnownHeads:
     cdef object _protocol, _door, _node, _state
-    cdef dict _pages
-    cdef CopyGroups _groups
+    cdef dict _records, _pages
+    cdef Tally _tally
     cdef Showing _showing
     cdef bytes _token, _nonce
     cdef unsigned int _second
     cdef bint _served
-    cdef set _rests
     cdef Lines _lines
+
+    @cython.locals(copy=Grouped, wire=tuple, now=double)
+    cpdef bint record(self, bytes target) except -1
+
+    cdef _answered(self, Grouped copy, double begun, double now)
 
     @cython.locals(clean=bint, end=Py_ssize_t, rest=bytes)
     cpdef data_received(self, bytes data)
 
-    @cython.locals(copy=PageCopy, kept=Kept, showing=Showing, uses=dict, target=bytes, language=bytes, now=double)
+    @cython.locals(copy=PageCopy, kept=Kept, showing=Showing, target=bytes, language=bytes, now=double)
     cdef bint _scan(self, bytes data, Py_ssize_t end, bytes rest) except -1
 
-    @cython.locals(showing=Showing, second="unsigned int")
-    cpdef write(self, Kept kept, bytes closing)
+    @cython.locals(showing=Showing, second="unsigned int", now=double)
+    cpdef double write(self, Kept kept, bytes closing) except -1
 
     @cython.locals(now=double)
     cdef double _begun(self) except -1

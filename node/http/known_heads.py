@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from node import scans
+from node import metrics, scans
 from node.http import scan_claims
 from node.http.answers import request_id
 from node.http.begun_pages import ready, told_lately
+from node.http.copy_groups import Grouped
 from node.http.frames import Kept, Showing
 from node.http.negotiation import Reader
 from node.http.page_copies import PageCopy
-from node.http.protocol import LONGEST_HEAD, RESTS, VERSION
 from node.http.resolver import FrontDoor, plain
 from node.scan_tokens import CLAIM_SECONDS
 from node.scans import Accepted, accept_read
@@ -35,10 +35,15 @@ _COOKIE = re.compile(rb"\r\n[Cc]" + _DEVICE)
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"  # of a signed token
 _TOKEN = re.compile(rb"[A-Za-z0-9_-]+")
 _OK = STATUS_LINE[200]
-# Of the process, by what follows the target in heads that were parsed: for whom a page is, and what its copies' keys
-# begin with; images, where what follows the cookie's name and its value are taken out.
+VERSION = b" HTTP/1.1\r\n"
+LONGEST_HEAD = 2048
+_RESTS = 4096  # of parsed heads what came after the target; of 2 KiB at the most: 8 MiB
+# Of the process, by what follows the target in heads that were parsed: records; for whom a page is, and how the keys
+# of its copies begin; images, where what follows the cookie's name and its value are taken out.
+_records: set[bytes] = set()
 _pages: dict[bytes, tuple[Reader, bytes]] = {}
 _images: set[bytes] = set()
+_resolved = metrics.resolved
 
 
 class Lines:
@@ -61,10 +66,10 @@ class KnownHeads:
     def __init__(self, protocol: ScanProtocol, door: FrontDoor) -> None:
         self._protocol, self._door, self._node = protocol, door, door.node
         self._state, self._served = protocol.server_state, False
-        self._pages, self._groups = door.page_copies.by_target, door.groups
+        self._records, self._pages, self._tally = door.copies.by_target, door.page_copies.by_target, door.node.tally
         self._showing: Showing | None = None  # of the last page, with the claim that it showed
         self._token, self._nonce, self._second = b"", b"", 0
-        self._lines, self._rests = _lines, protocol.rests
+        self._lines = _lines
 
     def data_received(self, data: bytes) -> None:
         """What has come on the connection."""
@@ -82,12 +87,31 @@ class KnownHeads:
             end = data.find(VERSION, 4, LONGEST_HEAD)
             if end > 0:
                 rest = data[end:]
-                if rest in self._rests:
-                    if protocol.answer(data[4:end]):
+                if rest in _records:
+                    if self.record(data[4:end]):
                         return
                 elif self._scan(data, end, rest):
                     return
         protocol.parse(data, clean)
+
+    def record(self, target: bytes) -> bool:
+        """Answer a plain request for a record, or begin to; False for the ordinary way."""
+        now, copy = self._begun(), self._records.get(target)
+        if copy is None or copy.group.until <= now:
+            return self._protocol.begin_record(self._door, target)
+        wire, defaults = copy.wire, self._state.default_headers
+        if wire is None or wire[0] is not defaults:  # uvicorn's, new each second
+            wire = copy.wire = defaults, *self._protocol.around_id(copy.answer)
+        self._protocol.transport.write(b"".join((wire[1], request_id(), wire[2])))
+        self._answered(copy, now, time.time())
+        return True
+
+    def _answered(self, copy: Grouped, begun: float, now: float) -> None:
+        """Count an answer from memory; `begun` (monotonic s) when it was asked for."""
+        self._state.total_requests += 1
+        copy.asked = begun
+        _resolved.copies += 1
+        self._tally.count(copy.prefix_id, True, time.monotonic() - begun, self._protocol.address, now)
 
     def _scan(self, data: bytes, end: int, rest: bytes) -> bool:
         """Answer a page or an image, or begin to; False for the ordinary way. The target ends at `end`."""
@@ -105,23 +129,18 @@ class KnownHeads:
             return self._protocol.begin_page(self._door, target, reader, copy)
         if (showing := kept.showing) is None or showing.scans is not kept.scans:
             ready(self._node, kept, copy.reader)
-        self.write(kept, b"")
-        self._state.total_requests += 1
-        uses = copy.uses
-        if not uses:
-            self._groups.used.append(copy)
-        address = self._protocol.address
-        uses[address] = uses.get(address, 0) + 1
-        copy.took += time.monotonic() - now
+        self._answered(copy, now, self.write(kept, b""))
         return True
 
-    def write(self, kept: Kept, closing: bytes) -> None:
-        """Send a page; `closing` are lines for the end of its head."""
-        showing, second = kept.showing, int(time.time())
+    def write(self, kept: Kept, closing: bytes) -> float:
+        """Send a page; `closing` are lines for the end of its head. The time of its claim, s since the epoch."""
+        showing, now = kept.showing, time.time()
         assert showing is not None
+        second = int(now)
         self._nonce, self._token = showing.claims.sign(second)
-        self._protocol.transport.write(kept.page(self._fresh().head, request_id(), closing, self._token))
+        self._protocol.transport.write(showing.page(self._fresh().head, request_id(), closing, self._token))
         self._second, self._showing = second, showing
+        return now
 
     def _begun(self) -> float:
         """A request is here and known; monotonic s."""
@@ -199,6 +218,12 @@ def split(data: bytes, end: int) -> tuple[bytes, bytes]:
     return cookie, data[end:at] + data[stop:]
 
 
+def remember_record(rest: bytes) -> None:
+    """These bytes after a target ask for a record."""
+    _make_room()
+    _records.add(rest)
+
+
 def remember_page(rest: bytes, reader: Reader) -> None:
     """These bytes after a target ask for a page, for this reader."""
     _make_room()
@@ -215,6 +240,6 @@ def remember_image(data: bytes, end: int, cookie: bytes) -> None:
 
 
 def _make_room() -> None:
-    if len(_pages) + len(_images) >= RESTS:
-        _pages.clear()
-        _images.clear()
+    if len(_records) + len(_pages) + len(_images) >= _RESTS:
+        for known in (_records, _pages, _images):
+            known.clear()

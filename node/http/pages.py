@@ -138,7 +138,7 @@ def make_ready(kept: Kept, showing: Showing, reader: Reader) -> None:
     if showing.scans is not kept.scans or not showing.lines:
         showing.scans = kept.scans
         showing.said = _scans(kept.resolved.row.kind == Kind.LOT, reader.lang, kept.scans or NOT_COUNTED).encode()
-        showing.lines = b"%b%d\r\nx-request-id: " % (showing.head, showing.rest + len(showing.said))
+        showing.lines = b"content-length: %d\r\nx-request-id: " % (showing.rest + len(showing.said))
 
 
 @lru_cache(1)

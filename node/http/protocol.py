@@ -15,8 +15,9 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from node.http.answers import Answer, Wire, complete, request_id
-from node.http.copies import Copy
+from node.http import known_heads
+from node.http.answers import Answer, Wire, complete
+from node.http.known_heads import LONGEST_HEAD, VERSION
 from node.http.negotiation import wants_page
 from node.http.requests import MAX_HEADERS
 from node.http.resolver import FrontDoor, plain
@@ -31,10 +32,7 @@ _NOT_PLAIN = frozenset(
 # A path and no more (RFC 3986 pchar), of the API too.
 _PATH = re.compile(rb"/[!$%&'()*+,\-./0-9:;=@A-Z_a-z~]*")
 _OK = STATUS_LINE[200]
-RESTS = 4096  # of parsed heads what came after the target; of 2 KiB at the most: 8 MiB
-VERSION = b" HTTP/1.1\r\n"
 CLOSE = b"connection: close\r\n"
-LONGEST_HEAD = 2048
 
 
 class Direct:
@@ -60,19 +58,18 @@ class Direct:
 class Protocol(Shedding):
     """One connection."""
 
-    rests: set[bytes] = set()  # noqa: RUF012  # of the process
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._door = self.app if isinstance(self.app, FrontDoor) else None
-        self._kept: dict[bytes, Copy] = self._door.copies.by_target if self._door else {}
-        self._keep_alive = float(self.timeout_keep_alive)
         if self._door:
             self._door.state = self.server_state
             settings = self._door.settings
             self.header_seconds, self.body_seconds = settings.header_seconds, settings.body_seconds
             self._proxies = settings if settings.trusted_proxies else None
             self.idle_seconds = self.header_seconds
+        self.known = known_heads.KnownHeads(self, self._door) if self._door else None  # type: ignore[arg-type]
+        if self.known is not None:
+            self.data_received = self.known.data_received  # type: ignore[method-assign]  # a step less for each head
         self._answered = False  # the message at hand, here
         self._target = b""  # of the last message, where it was a plain request
         self._wants_page = False  # by its headers, whatever its target
@@ -89,29 +86,21 @@ class Protocol(Shedding):
         """A request is here that needs no parser."""
         self._unset_keepalive_if_required()
 
-    def answer(self, target: bytes) -> bool:
-        """Answer a plain request, or begin to; False for the ordinary way."""
-        if self.timeout_keep_alive_task is not None:
-            self.begun()
-        self.since = now = time.monotonic()
-        self.idle_seconds = self._keep_alive
-        copy = self._kept.get(target)
-        if copy is None or copy.group.until <= now:
-            door = self._door
-            if door is None or not plain(target):
-                return False
-            if door.records.full:
-                return self._shed(door.refuse(target, None, self.address))
-            return self._begin(door, target, self.address)
-        state, wire = self.server_state, copy.wire
-        if wire is None or wire[0] is not state.default_headers:
-            wire = copy.wire = self._wire(copy.answer)
-        self.transport.write(b"".join((wire[1], request_id(), wire[2])))
-        state.total_requests += 1
-        if not copy.uses and self._door is not None:
-            self._door.groups.used.append(copy)
-        copy.uses[self.address] = copy.uses.get(self.address, 0) + 1
-        copy.took += time.monotonic() - now
+    def begin_record(self, door: FrontDoor, target: bytes) -> bool:
+        """Begin to answer a plain request; False for the ordinary way."""
+        if not plain(target):
+            return False
+        if door.records.full:
+            return self._shed(door.refuse(target, None, self.address))
+        cycle = Direct(self, target, self.address)
+        begun = door.begin(cycle)
+        if begun is True:
+            self.cycle = cycle  # type: ignore[assignment]
+            return True
+        if begun is False:
+            return False
+        self.send(begun)
+        self.server_state.total_requests += 1
         return True
 
     def _remember(self, data: bytes) -> None:
@@ -124,9 +113,7 @@ class Protocol(Shedding):
             return
         if data[4:end] != self._target:
             return
-        if len(Protocol.rests) >= RESTS:
-            Protocol.rests.clear()
-        Protocol.rests.add(data[end:])
+        known_heads.remember_record(data[end:])
 
     def on_message_begin(self) -> None:
         self._answered = False
@@ -134,8 +121,7 @@ class Protocol(Shedding):
 
     def on_headers_complete(self) -> None:
         self._target = self._plain_target()
-        plainly = bool(self._target) and self._door is not None
-        if self.idle_before() and ((plainly and self._direct()) or self._crowded()):
+        if self.idle_before() and (self._direct() or self._crowded()):
             self._answered = True
             self.head_done()
             return
@@ -143,20 +129,10 @@ class Protocol(Shedding):
 
     def _direct(self) -> bool:
         """Answer the plain request at hand, or begin to; False for the ordinary way."""
-        self.address = self.client_address()
-        return self.answer(self._target)
-
-    def _begin(self, door: FrontDoor, target: bytes, address: str) -> bool:
-        cycle = Direct(self, target, address)
-        begun = door.begin(cycle)
-        if begun is True:
-            self.cycle = cycle  # type: ignore[assignment]
-            return True
-        if begun is False:
+        if self.known is None or not self._target:
             return False
-        self.send(begun)
-        self.server_state.total_requests += 1
-        return True
+        self.address = self.client_address()
+        return self.known.record(self._target)
 
     def finish(self, cycle: Direct, found: Found | None, error: BaseException | None) -> None:
         """Answer what was begun."""
@@ -201,10 +177,6 @@ class Protocol(Shedding):
             self.message_done()
         else:
             super().on_message_complete()
-
-    def _wire(self, answer: Answer) -> tuple[object, bytes, bytes]:
-        """(this second's default headers, and what `around_id` gives)."""
-        return self.server_state.default_headers, *self.around_id(answer)
 
     def around_id(self, answer: Answer) -> tuple[bytes, bytes]:
         """(what stands before the request's id this second, what stands after it)."""

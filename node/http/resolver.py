@@ -66,7 +66,7 @@ class FrontDoor:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        self.groups = CopyGroups(settings.copies, self._count_copies)
+        self.groups = CopyGroups(settings.copies)
         self.copies, self.page_copies = Copies(self.groups, settings.cache_ttl), PageCopies(self.groups)
         self.records, self.pages = Crowd(settings.overload_seconds), Crowd(settings.overload_seconds)
         self._busy: dict[Reader | None, Answer] = {}  # what those are told who are not taken in
@@ -77,7 +77,6 @@ class FrontDoor:
         """From here on it may be asked; called by the lifespan."""
         self.node = node
         reads_of(node).answered = lambda: self.state.total_requests if self.state else 0
-        node.tally.tellers.append(self.groups.tell)
         self.groups.open(node)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -203,11 +202,6 @@ class FrontDoor:
             return True
         except NodeError:
             return False  # said there
-
-    def _count_copies(self, prefix_id: int, hits: int, seconds_each: float, address: str) -> None:
-        """A hot record was answered from memory."""
-        metrics.resolved.count("hit", "copy", hits)
-        self.node.tally.count_many(prefix_id, hits, seconds_each, address, time.time())
 
     def _count(self, handle: str, refused: NodeError | None, source: str, begin: float, address: str) -> None:
         """Count a resolution, whatever door it came through."""

@@ -16,10 +16,10 @@ from typing import Any
 from node.http import known_heads, scan_claims
 from node.http.answers import Answer
 from node.http.frames import Kept
-from node.http.known_heads import KnownHeads
+from node.http.known_heads import LONGEST_HEAD, VERSION
 from node.http.negotiation import Reader, reader_of, wants_page
 from node.http.page_copies import PageCopy
-from node.http.protocol import CLOSE, LONGEST_HEAD, VERSION, Direct, Protocol
+from node.http.protocol import CLOSE, Direct, Protocol
 from node.http.requests import MAX_HEADERS
 from node.http.resolver import FrontDoor, plain
 from node.scans import Accepted
@@ -41,9 +41,6 @@ class ScanProtocol(Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._known = KnownHeads(self, self._door) if self._door else None
-        if self._known is not None:
-            self.data_received = self._known.data_received  # type: ignore[method-assign]  # a step less for each head
         self._head: tuple[bytes | Reader, bytes] | None = None  # the message at hand: its reader or cookie, its target
 
     def on_message_begin(self) -> None:
@@ -123,7 +120,7 @@ class ScanProtocol(Protocol):
         return True
 
     def begin_page(self, door: FrontDoor, target: bytes, reader: Reader, copy: PageCopy | None = None) -> bool:
-        known = self._known
+        known = self.known
         assert known is not None
         if door.pages.full:
             return self._shed(door.refuse(target, reader, self.address))
