@@ -74,6 +74,12 @@ class Protocol(Shedding):
         self._target = b""  # of the last message, where it was a plain request
         self._wants_page = False  # by its headers, whatever its target
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        # Rings with what refers to this: frozen while it lived, one is found once an hour only (node/collecting.py).
+        self.known = self.cycle = None  # type: ignore[assignment]
+        self.__dict__.pop("data_received", None)
+
     def parse(self, data: bytes, clean: bool) -> None:
         """Take what has come as uvicorn does; `clean`: nothing was under way, and what is one whole head is known from
         here on (node/http/known_heads.py)."""
