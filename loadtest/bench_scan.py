@@ -1,7 +1,7 @@
 """`make bench-scan`: the page with its claimed scan, beside the baseline's resolve route on the same servers, in turn.
 
 One scan is two requests on one connection: the page, then the image that it shows, with the phone's cookie. "node" is
-while each fifth scan is of any of 20,000 items, most of which nobody asked for before: they have to be looked up,
+while each fifth scan is of any of 10,000 items, most of which nobody asked for before: they have to be looked up,
 rendered and committed by themselves. "known" is once all have been asked for three times, of the baseline too. Then the
 latency at half the highest rate of "node", arrivals by the clock (a late answer is late for those behind it too), and a
 storm: 100,000 claims of 1,000 items from 50,000 phones, counted exactly. Absolute figures are those of this machine.

@@ -33,3 +33,6 @@ cdef tuple _evidence(node, Addition addition, tuple before)
 cdef _touch(node, Addition addition, count, early, tuple evidence)
 
 cdef tuple _row(Addition addition, bint new)
+
+@cython.locals(addition=Addition)
+cdef _leave_out(additions, set idle)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import log2
 from operator import attrgetter
@@ -133,10 +133,7 @@ async def _count(node: Node, conn: Connection, places: _Places, claims: list[Cla
     known = node.scan_memory.known
     items = zip(*[_row(addition, addition.item not in known) for addition in additions.values()], strict=True)
     stored, idle = await store.count(conn, [list(column) for column in items], records, begin, WINDOW_SECONDS)
-    for claim in (claims[number] for number in idle):
-        if id(claim) not in own:
-            item = claim.of.item
-            additions[places[item][1].id, item[1]].claims.remove(claim)
+    _leave_out(additions.values(), {id(claims[number]) for number in idle})
     counts, changed = _judged(node, additions, stored, started)
     if changed:
         await store.set_evidence(conn, [list(column) for column in zip(*changed, strict=True)])
@@ -167,6 +164,13 @@ def _additions(
         after = min(int(1000 * (claim.at - begin) + 0.5), _MOST_AFTER)
         records.append(pack(addition.number, addition.shard, after << 8 | flags, claim.nonce_mark, claim.device_mark))
     return {(addition.prefix.id, item[1]): addition for item, addition in found.items()}, b"".join(records)
+
+
+def _leave_out(additions: Iterable[Addition], idle: set[int]) -> None:
+    """Of the claims those that do not count after all."""
+    if idle:
+        for addition in additions:
+            addition.claims = [claim for claim in addition.claims if id(claim) not in idle]
 
 
 def _judged(

@@ -47,6 +47,11 @@ class Places:
         except (OSError, maxminddb.InvalidDatabaseError) as error:
             raise ConfigError(f"GEO_FILE {path} cannot be used: {error}") from None
 
+    @property
+    def known(self) -> bool:
+        """Whether there is a data file."""
+        return self._reader is not None
+
     def of(self, address: str) -> Place | None:
         """The city of an address, None where the file does not know it."""
         if self._reader is None:

@@ -10,7 +10,8 @@ of uvicorn's cannot be compiled to a structure, and this one is: known_heads.pxd
 from __future__ import annotations
 
 import re
-import time
+from time import monotonic
+from time import time as wall_clock
 from typing import TYPE_CHECKING
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 _IMAGES, _GIF, _DEVICE = b"/s/", b".gif", b"ookie: scan_device="
 _COOKIE = re.compile(rb"\r\n[Cc]" + _DEVICE)
-_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"  # of a signed token
+_AS_LETTERS = bytes.maketrans(b"-_", b"aa")  # what a signed token has besides letters and digits
 _TOKEN = re.compile(rb"[A-Za-z0-9_-]+")
 _OK = STATUS_LINE[200]
 VERSION = b" HTTP/1.1\r\n"
@@ -69,7 +70,7 @@ class KnownHeads:
         self._records, self._pages, self._tally = door.copies.by_target, door.page_copies.by_target, door.node.tally
         self._showing: Showing | None = None  # of the last page, with the claim that it showed
         self._token, self._nonce, self._second = b"", b"", 0
-        self._lines = _lines
+        self._lines, self.transport = _lines, protocol.transport
 
     def data_received(self, data: bytes) -> None:
         """What has come on the connection."""
@@ -102,8 +103,8 @@ class KnownHeads:
         wire, defaults = copy.wire, self._state.default_headers
         if wire is None or wire[0] is not defaults:  # uvicorn's, new each second
             wire = copy.wire = defaults, *self._protocol.around_id(copy.answer)
-        self._protocol.transport.write(b"".join((wire[1], request_id(), wire[2])))
-        self._answered(copy, now, time.time())
+        self.transport.write(b"".join((wire[1], request_id(), wire[2])))
+        self._answered(copy, now, wall_clock())
         return True
 
     def _answered(self, copy: Grouped, begun: float, now: float) -> None:
@@ -111,7 +112,7 @@ class KnownHeads:
         self._state.total_requests += 1
         copy.asked = begun
         _resolved.copies += 1
-        self._tally.count(copy.prefix_id, True, time.monotonic() - begun, self._protocol.address, now)
+        self._tally.count(copy.prefix_id, True, monotonic() - begun, self._protocol.address, now)
 
     def _scan(self, data: bytes, end: int, rest: bytes) -> bool:
         """Answer a page or an image, or begin to; False for the ordinary way. The target ends at `end`."""
@@ -134,17 +135,17 @@ class KnownHeads:
 
     def write(self, kept: Kept, closing: bytes) -> float:
         """Send a page; `closing` are lines for the end of its head. The time of its claim, s since the epoch."""
-        showing, now = kept.showing, time.time()
+        showing, now = kept.showing, wall_clock()
         assert showing is not None
         second = int(now)
         self._nonce, self._token = showing.claims.sign(second)
-        self._protocol.transport.write(showing.page(self._fresh().head, request_id(), closing, self._token))
+        self.transport.write(showing.page(self._fresh().head, request_id(), closing, self._token))
         self._second, self._showing = second, showing
         return now
 
     def _begun(self) -> float:
         """A request is here and known; monotonic s."""
-        protocol, now = self._protocol, time.monotonic()
+        protocol, now = self._protocol, monotonic()
         if protocol.timeout_keep_alive_task is not None:
             protocol.begun()
         protocol.since = now
@@ -164,7 +165,7 @@ class KnownHeads:
     def _image(self, data: bytes, end: int) -> bool:
         if not data.startswith(_GIF, end - len(_GIF)) or (cookie := self._cookie(data, end)) is None:
             return False
-        token, now, showing = data[4 + len(_IMAGES) : end - len(_GIF)], time.time(), self._showing
+        token, now, showing = data[4 + len(_IMAGES) : end - len(_GIF)], wall_clock(), self._showing
         if showing is not None and token == self._token:  # signed here for this connection: nobody can have altered it
             accepted = self._taken(showing, cookie, now)
         elif _TOKEN.fullmatch(token) is not None:
@@ -174,7 +175,7 @@ class KnownHeads:
         self._begun()
         if accepted is scans.NOTHING:
             lines = self._fresh()
-            self._protocol.transport.write(b"".join((lines.pixel, request_id(), lines.after)))
+            self.transport.write(b"".join((lines.pixel, request_id(), lines.after)))
             self._state.total_requests += 1
         else:
             self._protocol.accepted(self._door, accepted, data[4:end])
@@ -186,7 +187,7 @@ class KnownHeads:
         around = len(lines.before) + len(lines.behind)
         if len(data) - end >= around and data.startswith(lines.before, end) and data.endswith(lines.behind):
             cookie = data[end + len(lines.before) : len(data) - len(lines.behind)]
-            if not cookie.translate(None, _LETTERS):
+            if cookie.translate(_AS_LETTERS).isalnum():
                 return cookie
         cookie, rest = split(data, end)
         if rest not in _images:
@@ -201,7 +202,8 @@ class KnownHeads:
         if not now - CLAIM_SECONDS <= self._second:
             scans.refuse()
             return scans.NOTHING
-        place = self._node.places.of(self._protocol.address)
+        places = self._node.places
+        place = places.of(self._protocol.address) if places.known else None
         return accept_read(self._node, showing.of, self._nonce, cookie, now, place) or scans.NOTHING
 
 
@@ -213,7 +215,7 @@ def split(data: bytes, end: int) -> tuple[bytes, bytes]:
         return b"", data[end:]
     stop = data.find(b"\r\n", at)
     cookie = data[at:stop]
-    if cookie.translate(None, _LETTERS):
+    if cookie and not cookie.translate(_AS_LETTERS).isalnum():
         return b"", b""
     return cookie, data[end:at] + data[stop:]
 

@@ -74,6 +74,11 @@ class Protocol(Shedding):
         self._target = b""  # of the last message, where it was a plain request
         self._wants_page = False  # by its headers, whatever its target
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if self.known is not None:
+            self.known.transport = transport
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         # Rings with what refers to this: frozen while it lived, one is found once an hour only (node/collecting.py).

@@ -16,7 +16,8 @@ OWN, EARLY = 1, 2  # flags: a scan by the item's own enterprise; one before the 
 # milliseconds after $4, `flags`. What is there already was used before. A device counts again on the same item once the
 # window ($5) since it last counted is over; one that its claim made is met by using the claim up. The first scan is
 # whichever transaction gave the row its time first: it never changes afterwards. Rows go in by key order, so that two
-# workers cannot deadlock. Last come the claims that do not count, by their place in $3: hardly any.
+# workers cannot deadlock. In the last row stand, where others have a sketch, the places in $3 of claims that do not
+# count: hardly any, or, of one phone that scans the same again and again, all.
 _COUNT = f"""
     WITH claim AS (
         SELECT n, 256 * get_byte($3, n) + get_byte($3, n + 1) + 1 AS item,
@@ -64,7 +65,7 @@ _COUNT = f"""
                   extract(epoch FROM spot_at)::float8 AS spot_at, s.xmax = 0 AS fresh)
     SELECT * FROM added
     UNION ALL
-    SELECT NULL, NULL, n / {RECORD.size}, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    SELECT NULL, NULL, NULL, NULL, NULL, string_agg(int2send((n / {RECORD.size})::smallint), ''), NULL, NULL, NULL, NULL
       FROM claim WHERE n NOT IN (SELECT n FROM counted)
 """
 _RARE_EVIDENCE = (4, 5, 6, 7)  # columns of _SET_EVIDENCE
@@ -96,7 +97,7 @@ _COUNT_LIVE = "SELECT count(*) FROM scanner WHERE registrant_id = $1 AND revoked
 
 async def count(
     conn: Connection, items: Sequence[Sequence[Any]], records: bytes, begin: float, window: float
-) -> tuple[list[Any], list[int]]:
+) -> tuple[list[Any], tuple[int, ...]]:
     """Count those of the claims that count, and add them to their items.
 
     `items`: of each its prefix_id and suffix; where it is new a place, a sketch of devices, time and place of its last
@@ -106,10 +107,8 @@ async def count(
     """
     prefix_ids, suffixes, *rest = _said(items, range(2, 7))
     rows = await conn.fetch(_COUNT, prefix_ids, suffixes, records, begin, window, *rest)
-    idle: list[int] = []
-    while rows and rows[-1]["suffix"] is None:
-        idle.append(rows.pop()["count"])
-    return rows, idle
+    idle = rows.pop()["devices"] or b""
+    return rows, struct.unpack(f">{len(idle) // 2}H", idle)
 
 
 async def set_evidence(conn: Connection, columns: Sequence[Sequence[Any]]) -> None:
