@@ -14,9 +14,6 @@ import gc
 from node.runtime import Node
 
 _EVERY = 0.2  # s between looks
-# Objects more that have the youngest collected, and such collections that have the middle generation. Python's own are
-# 700 and 10: as many in all, but rows of a batch were walked again and again before they were done with.
-_YOUNG, _MIDDLE = 2_300, 2
 _GROWN = 3  # collections of the middle generation since: some 20,000 objects more, 5 ms to walk
 _HOUR = 3600.0
 _NEVER = 1_000_000  # of a threshold: full collections are made here alone
@@ -25,7 +22,7 @@ _NEVER = 1_000_000  # of a threshold: full collections are made here alone
 async def keep_collecting(_: Node) -> None:
     """Look for ever; the collector goes back to its own ways when this is cancelled."""
     loop, thresholds = asyncio.get_running_loop(), gc.get_threshold()
-    gc.set_threshold(_YOUNG, _MIDDLE, _NEVER)
+    gc.set_threshold(*thresholds[:2], _NEVER)
     all_due = loop.time() + _HOUR
     try:
         while True:
