@@ -48,7 +48,7 @@ def grouped(address: str) -> str:
     return str(ip)
 
 
-@dataclass(slots=True)
+@dataclass(eq=False)
 class Day:
     """One prefix on one day. Seconds are of duration, `*_at` since the epoch."""
 
@@ -115,15 +115,9 @@ def _highest(seconds: dict[tuple[int, int], int]) -> dict[tuple[int, int], int]:
 
 @dataclass(eq=False)
 class Cell:
-    """Of one prefix in one second; `total`, `low` and `high` in s, `sources` by address."""
+    """Of one prefix in one second: what it adds to its day, and requests by address."""
 
-    requests: int = 0
-    hits: int = 0
-    total: float = 0.0
-    low: float = inf
-    high: float = -1.0
-    forged: int = 0
-    guessed: int = 0
+    day: Day
     sources: dict[str, int] = field(default_factory=dict)
 
 
@@ -145,7 +139,7 @@ class Tally:
             self._second, self._cells = second, {}
         cell = self._cells.get(prefix_id)
         if cell is None:
-            cell = self._cells[prefix_id] = Cell()
+            cell = self._cells[prefix_id] = Cell(Day(low_at=second, high_at=second))
         return cell
 
     def count(self, prefix_id: int, hit: bool, seconds: float, address: str, now: float) -> None:
@@ -157,20 +151,21 @@ class Tally:
         cell = self._cells.get(prefix_id) if second == self._second else None
         if cell is None:
             cell = self._cell(prefix_id, now)
-        cell.requests += 1
-        cell.hits += hit
-        cell.total += seconds
-        if seconds < cell.low:  # noqa: PLR1730 - min() would be a call
-            cell.low = seconds
-        if seconds > cell.high:  # noqa: PLR1730
-            cell.high = seconds
+        day = cell.day
+        day.requests += 1
+        day.hits += hit
+        day.total += seconds
+        if seconds < day.low:  # noqa: PLR1730 - min() would be a call
+            day.low = seconds
+        if seconds > day.high:  # noqa: PLR1730
+            day.high = seconds
         cell.sources[address] = cell.sources.get(address, 0) + 1
 
     def suspect(self, prefix_id: int, now: float, *, forged: int = 0, guessed: int = 0) -> None:
         """Look-ups that were also counted, of serials that were never issued or in runs of guesses."""
-        cell = self._cell(prefix_id, now)
-        cell.forged += forged
-        cell.guessed += guessed
+        day = self._cell(prefix_id, now).day
+        day.forged += forged
+        day.guessed += guessed
 
     def take(self) -> Sums:
         """All that was counted since the last time, the second under way included: its rest adds to it later."""
@@ -187,11 +182,11 @@ class Tally:
 
 
 def _gather(sums: Sums, prefix_id: int, day: int, second: int, cell: Cell) -> None:
-    found = Day(cell.requests, cell.hits, cell.total, cell.low, second, cell.high, second, cell.forged, cell.guessed)
+    requests = cell.day.requests
     for owner in (prefix_id, WHOLE_NODE):
-        sums.days.setdefault((owner, day), Day()).add(found)
-        if cell.requests:
-            sums.seconds[owner, second] = sums.seconds.get((owner, second), 0) + cell.requests
+        sums.days.setdefault((owner, day), Day()).add(cell.day)
+        if requests:
+            sums.seconds[owner, second] = sums.seconds.get((owner, second), 0) + requests
     for address, count in cell.sources.items():
         key = (prefix_id, day, grouped(address))
         sums.sources[key] = sums.sources.get(key, 0) + count

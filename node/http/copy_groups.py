@@ -46,7 +46,7 @@ class Grouped:
 
     def stands(self, fence: Fence, events: bytes) -> bool:
         """Whether its dependents are what they were, and its enterprise's events, whose generation now is given."""
-        raise NotImplementedError
+        raise NotImplementedError  # no ABC: a structure has no other metaclass
 
     def drop(self) -> None:
         self.group.copies.pop(self.key, None)
