@@ -81,7 +81,10 @@ async def _begin(client: httpx.AsyncClient, upload: Upload) -> set[int]:
                 return set(range(state["next_chunk"]))
     opened = await ask(client, "POST", "/api/v1/imports", json={"name": upload.path.name, **upload.options})
     upload.import_id = opened["id"]
-    upload.state_file.write_text(json.dumps({"fingerprint": mark, "import": opened["id"]}), "utf-8")
+    # Whole or not at all: of half a file nobody would go on with the import.
+    scratch = upload.state_file.with_name(upload.state_file.name + ".new")
+    scratch.write_text(json.dumps({"fingerprint": mark, "import": opened["id"]}), "utf-8")
+    scratch.rename(upload.state_file)
     return set()
 
 
