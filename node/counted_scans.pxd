@@ -1,8 +1,10 @@
 cimport cython
 
 from node.scan_memory cimport Claim, Scanned
+from node.sketch cimport estimate, merged
 
 
+@cython.no_gc
 cdef class Addition:
     cdef public tuple item
     cdef public int shard
@@ -10,13 +12,23 @@ cdef class Addition:
     cdef public int number
     cdef public str lot
     cdef public bint is_lot
+    cdef public bint placed
     cdef public list claims
 
     @cython.locals(claim=Claim)
     cpdef bytes devices(self, bytes before=*)
 
 @cython.locals(claim=Claim, of=Scanned)
-cdef _items(claims)
+cdef set _items(claims)
+
+@cython.locals(item=tuple)
+cdef set _prefixes(set items)
+
+@cython.locals(item=tuple, found=dict)
+cdef dict _lie(set items, dict known)
+
+@cython.locals(claim=Claim, first=double)
+cdef double _begin(claims) except? -1
 
 @cython.locals(claim=Claim, of=Scanned, nonces=set, given=list, again=list, firms=list, others=list, there=bint)
 cdef _sorted_out(claims, dict places)
@@ -24,7 +36,10 @@ cdef _sorted_out(claims, dict places)
 @cython.locals(claim=Claim, of=Scanned, addition=Addition, records=list, flags=int, after=long, found=dict)
 cdef _additions(dict places, claims, set own, double begin)
 
-@cython.locals(addition=Addition, counts=dict, changed=list, before=tuple, after=tuple)
+@cython.locals(
+    addition=Addition, counts=dict, before=tuple, after=tuple, place=tuple, shards=list, prefix_ids=list, suffixes=list,
+    sketches=list, travelled=list, times=list, lats=list, lons=list,
+)
 cdef _judged(node, dict additions, stored, double started)
 
 @cython.locals(devices=bytes)
@@ -32,7 +47,11 @@ cdef tuple _evidence(node, Addition addition, tuple before)
 
 cdef _touch(node, Addition addition, count, early, tuple evidence)
 
-cdef tuple _row(Addition addition, bint new)
+@cython.locals(
+    addition=Addition, claim=Claim, spot=tuple, prefix_ids=list, suffixes=list, places=list, sketches=list, times=list,
+    lats=list, lons=list,
+)
+cdef tuple _columns(additions, known)
 
-@cython.locals(addition=Addition)
-cdef _leave_out(additions, set idle)
+@cython.locals(addition=Addition, claim=Claim)
+cdef _leave_out(additions, idle)

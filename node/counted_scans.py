@@ -4,19 +4,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, KeysView, Sequence
 from dataclasses import dataclass, field
 from math import log2
-from operator import attrgetter
 from typing import Any
 
 import handle_codec
-from node import sketch
 from node.model import Prefix
 from node.places import kilometres
 from node.runtime import Connection, Node
 from node.scan_memory import MAX_TOUCHED, Claim, Counts, Item, Touched
 from node.scan_tokens import LOT, SHIPPED
+from node.sketch import estimate, merged
 from node.store import prefixes
 from node.store import scans as store
 
@@ -24,7 +23,6 @@ WINDOW_SECONDS = 600.0  # the same phone on the same item is one scan for this l
 # Devices of a sketch are 13 % wrong from 64 on: steps of 9 % lose nothing, and a step is 2 points of the score. Events
 # come later than scans: what is told by them shows within the minute.
 _EXACT, _STEPS, _AGAIN_SECONDS = 64, 8, 60.0
-_time_of = attrgetter("at")
 _MOST_AFTER = 2**24 - 1  # ms; a claim is over after ten minutes, but clocks are set
 Spot = tuple[float, float, float]  # time, lat, lon
 
@@ -39,16 +37,17 @@ class Addition:
     number: int  # among the items of the batch
     lot: str = ""
     is_lot: bool = False
+    placed: bool = False  # whether the place of any is known
     claims: list[Claim] = field(default_factory=list)  # of the public, in order of time; first all, then what counts
 
     def devices(self, before: bytes = b"") -> bytes:
         """The sketch with these in it. Of a lot none: its code is on every carton, many devices are as it should be."""
-        return before if self.is_lot else sketch.merged(before, [claim.device_mark for claim in self.claims])
+        return before if self.is_lot else merged(before, [claim.device_mark for claim in self.claims])
 
     @property
     def spots(self) -> Sequence[Spot]:
         """Of the scans whose place is known, in order of time."""
-        if self.is_lot or not any(claim.place for claim in self.claims):
+        if self.is_lot or not self.placed:
             return ()
         return [(round(c.at, 3), c.place.lat, c.place.lon) for c in self.claims if c.place and c.place.located]
 
@@ -56,7 +55,7 @@ class Addition:
 async def add(node: Node, conn: Connection, claims: Sequence[Claim]) -> Counts:
     """Count those of the claims that count; of the items that have had their first scan how many they have then. Claims
     of an item in order of time. May be run again."""
-    places = await _places(node, conn, _items(claims))
+    places = await _places(node, conn, claims)
     given, again, firms = _sorted_out(claims, places)
     own = await _own(conn, firms) if firms else set()
     counts = await _count(node, conn, places, given, own) if given else {}
@@ -99,18 +98,27 @@ def _sorted_out(claims: Sequence[Claim], places: _Places) -> tuple[list[Claim], 
     return given, again, firms
 
 
-async def _places(node: Node, conn: Connection, items: set[Item]) -> _Places:
+async def _places(node: Node, conn: Connection, claims: Sequence[Claim]) -> _Places:
     """Where the items lie; without those of prefixes that there are not."""
-    known = node.scan_memory.prefixes
-    for text in {prefix for prefix, _ in items} - known.keys():
+    items, known = _items(claims), node.scan_memory.prefixes
+    for text in _prefixes(items) - known.keys():
         found = await prefixes.fetch(conn, text)
         if found is not None:
             known[text] = found  # where its handles lie never changes, and nothing else of it is used
-    return {
-        item: (handle_codec.shard_of(item[1], prefix.home, prefix.spread), prefix)
-        for item in items
-        if (prefix := known.get(item[0])) is not None
-    }
+    return _lie(items, known)
+
+
+def _prefixes(items: set[Item]) -> set[str]:
+    return {item[0] for item in items}
+
+
+def _lie(items: set[Item], known: dict[str, Prefix]) -> _Places:
+    found: _Places = {}
+    for item in items:
+        prefix = known.get(item[0])
+        if prefix is not None:
+            found[item] = handle_codec.shard_of(item[1], prefix.home, prefix.spread), prefix
+    return found
 
 
 async def _own(conn: Connection, given: Sequence[Claim]) -> set[int]:
@@ -128,16 +136,24 @@ async def _own(conn: Connection, given: Sequence[Claim]) -> set[int]:
 
 
 async def _count(node: Node, conn: Connection, places: _Places, claims: list[Claim], own: set[int]) -> Counts:
-    begin, started = min(map(_time_of, claims)), time.monotonic()
+    begin, started = _begin(claims), time.monotonic()
     additions, records = _additions(places, claims, own, begin)
-    known = node.scan_memory.known
-    items = zip(*[_row(addition, addition.item not in known) for addition in additions.values()], strict=True)
-    stored, idle = await store.count(conn, [list(column) for column in items], records, begin, WINDOW_SECONDS)
-    _leave_out(additions.values(), {id(claims[number]) for number in idle})
+    items = _columns(additions.values(), node.scan_memory.known.keys())
+    stored, idle = await store.count(conn, items, records, begin, WINDOW_SECONDS)
+    if idle:
+        _leave_out(additions.values(), [claims[number] for number in idle])
     counts, changed = _judged(node, additions, stored, started)
-    if changed:
-        await store.set_evidence(conn, [list(column) for column in zip(*changed, strict=True)])
+    if changed[0]:
+        await store.set_evidence(conn, changed)
     return counts
+
+
+def _begin(claims: Sequence[Claim]) -> float:
+    """When the first was."""
+    first = claims[0].at
+    for claim in claims:
+        first = min(first, claim.at)
+    return first
 
 
 def _additions(
@@ -161,24 +177,27 @@ def _additions(
             flags |= store.OWN
         else:
             addition.claims.append(claim)
+            addition.placed |= claim.place is not None
         after = min(int(1000 * (claim.at - begin) + 0.5), _MOST_AFTER)
         records.append(pack(addition.number, addition.shard, after << 8 | flags, claim.nonce_mark, claim.device_mark))
     return {(addition.prefix.id, item[1]): addition for item, addition in found.items()}, b"".join(records)
 
 
-def _leave_out(additions: Iterable[Addition], idle: set[int]) -> None:
+def _leave_out(additions: Iterable[Addition], idle: Sequence[Claim]) -> None:
     """Of the claims those that do not count after all."""
-    if idle:
-        for addition in additions:
-            addition.claims = [claim for claim in addition.claims if id(claim) not in idle]
+    numbers, items = {id(claim) for claim in idle}, {claim.of.item for claim in idle}
+    for addition in additions:
+        if addition.item in items:
+            addition.claims = [claim for claim in addition.claims if id(claim) not in numbers]
 
 
 def _judged(
     node: Node, additions: dict[tuple[int, str], Addition], stored: Sequence[Any], started: float
-) -> tuple[Counts, list[tuple[Any, ...]]]:
-    """(how many scans the items have, what the scans are evidence of, to be taken down); what there is to score is
-    noted. `stored`: rows of `store.count`, by position: by name each value costs as much as all else."""
-    counts, changed = Counts(), list[tuple[Any, ...]]()
+) -> tuple[Counts, tuple[list[Any], ...]]:
+    """(how many scans the items have, columns of `store.set_evidence` with what the scans are evidence of); what there
+    is to score is noted. `stored`: rows of `store.count`, by position: by name each value costs as much as all else."""
+    counts: Counts = {}
+    shards, prefix_ids, suffixes, sketches, travelled, times, lats, lons = [], [], [], [], [], [], [], []
     for prefix_id, suffix, count, early, travels, devices, lat, lon, at, fresh in stored:
         addition = additions[prefix_id, suffix]
         if count:
@@ -188,18 +207,38 @@ def _judged(
         if addition.claims and not addition.is_lot:
             _touch(node, addition, count, early, after)
         if after != before:
-            changed.append((addition.shard, prefix_id, suffix, *after[:2], *(after[2] or _NOWHERE)))
-    return counts, changed
+            shards.append(addition.shard)
+            prefix_ids.append(prefix_id)
+            suffixes.append(suffix)
+            sketches.append(after[0])
+            travelled.append(after[1])
+            place = after[2] or _NOWHERE
+            times.append(place[0])
+            lats.append(place[1])
+            lons.append(place[2])
+    return counts, (shards, prefix_ids, suffixes, sketches, travelled, times, lats, lons)
 
 
-def _row(addition: Addition, new: bool) -> tuple[Any, ...]:
-    """What is said of an item; of one that is `new` what goes in with it, which of others is merged with what is there.
-    Should one of its claims not count after all, `_judged` says it again, but for the place."""
-    if not new or not addition.claims:
-        return addition.prefix.id, addition.item[1], None, None, *_NOWHERE
-    first, spots = addition.claims[0].place, addition.spots
-    place = first.name if first else None
-    return addition.prefix.id, addition.item[1], place, addition.devices(), *(spots[-1] if spots else _NOWHERE)
+def _columns(additions: Iterable[Addition], known: KeysView[Item]) -> tuple[list[Any], ...]:
+    """Those of `store.count`: what is said of items; of new ones what goes in with them, which of `known` ones is
+    merged with what is there. Should one of their claims not count after all, `_judged` says it again, but for the
+    place."""
+    prefix_ids, suffixes, places, sketches, times, lats, lons = [], [], [], [], [], [], []
+    for addition in additions:
+        prefix_ids.append(addition.prefix.id)
+        suffixes.append(addition.item[1])
+        place = devices = None
+        spot: Spot | tuple[None, None, None] = _NOWHERE
+        if addition.claims and addition.item not in known:
+            first, spots = addition.claims[0].place, addition.spots
+            place, devices = first.name if first else None, addition.devices()
+            spot = spots[-1] if spots else _NOWHERE
+        places.append(place)
+        sketches.append(devices)
+        times.append(spot[0])
+        lats.append(spot[1])
+        lons.append(spot[2])
+    return prefix_ids, suffixes, places, sketches, times, lats, lons
 
 
 _NOWHERE = (None, None, None)
@@ -228,7 +267,7 @@ def _touch(node: Node, addition: Addition, count: int, early: int, evidence: _Ev
     """Have the item scored each time its count has doubled, and where there is something to score that it was not
     scored by a minute ago: a thousand copied codes were all scored again each second, 12 % of the loop."""
     devices, travels, _ = evidence
-    before, memory, seen = count - len(addition.claims), node.scan_memory, sketch.estimate(devices)
+    before, memory, seen = count - len(addition.claims), node.scan_memory, estimate(devices)
     doubled = before.bit_length() != count.bit_length() and before > 0
     if not doubled and not early and not travels and seen < node.settings.suspect_devices:
         return

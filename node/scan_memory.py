@@ -93,8 +93,7 @@ class Claim:
 Signs = tuple[int, int, int]
 
 
-@dataclass(slots=True, frozen=True)
-class Touched:
+class Touched(msgspec.Struct, frozen=True, gc=False):
     """An item whose scans gave something to score."""
 
     prefix_id: int

@@ -11,6 +11,8 @@ from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from typing import Any
 
+import msgspec
+
 from node.epcis_words import BIZ_STEPS
 from node.errors import Unavailable
 from node.model import Event, Kind, Status
@@ -34,8 +36,7 @@ _MAX_STEPS = 40  # the newest; a page of hundreds is read by nobody
 _MAX_PLACE = 40  # characters of a place or a note
 
 
-@dataclass(slots=True, frozen=True)
-class Scans:
+class Scans(msgspec.Struct, frozen=True, gc=False):
     """The scans of an item before this one. None: not counted, or not known just now. `first_at` in seconds since
     the epoch; `place` is a city at the most."""
 

@@ -17,15 +17,17 @@ _RANGE = 2.0 ** (8 * _WIDTH)
 
 def merged(sketch: bytes, marks: Iterable[bytes]) -> bytes:
     """The sketch with these devices in it; a mark's first bytes must be evenly spread, as a keyed digest's are."""
-    new = {mark[:_WIDTH] for mark in marks}
     if len(sketch) == SIZE * _WIDTH:  # of many devices few hashes are small enough: mostly there is nothing to do
         largest = sketch[-_WIDTH:]
-        new = {number for number in new if number < largest}
+        marks = [mark for mark in marks if mark < largest]  # one that begins with it is greater
+        if not marks:
+            return sketch
+    new = {mark[:_WIDTH] for mark in marks}
     if len(new) <= _FEW:
         for number in new:
             sketch = _with(sketch, number)
         return sketch[: SIZE * _WIDTH]
-    new.update(sketch[i : i + _WIDTH] for i in range(0, len(sketch), _WIDTH))
+    new.update([sketch[i : i + _WIDTH] for i in range(0, len(sketch), _WIDTH)])
     return b"".join(sorted(new)[:SIZE])
 
 

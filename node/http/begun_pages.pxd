@@ -4,7 +4,10 @@ from node.http.frames cimport Kept, Showing
 from node.scan_memory cimport Scanned, ScanMemory, Told
 
 
+@cython.locals(showing=Showing)
 cpdef ready(node, Kept kept, reader)
+
+cdef bint _same_but_number(said, scans) except -1
 
 cdef Showing _showing(node, Kept kept)
 

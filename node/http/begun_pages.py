@@ -20,16 +20,18 @@ from node.http.frames import Kept, Showing
 from node.http.negotiation import Reader
 from node.http.scan_pages import Keeps, public, state_of
 from node.joining import Found
+from node.model import Kind
 from node.reads import reads_of
 from node.resolution import ask, parsed
 from node.runtime import Node
 from node.scan_memory import Scanned
 from node.scan_memory import Scans as Counted
 from node.scan_tokens import Claims
-from node.scanning import Scans
+from node.scanning import NOT_COUNTED, Scans
 
 Shows = Callable[[Kept], None]
 Answers = Callable[[Answer | BaseException], None]
+_MANY = 2  # scans, from which on the words are the same
 COUNT_SECONDS = 1.0  # for which a number of scans may be told
 
 
@@ -162,7 +164,22 @@ class _Counting:
 
 def ready(node: Node, kept: Kept, reader: Reader) -> None:
     """Have a kept page say what is known of its scans now."""
-    pages.make_ready(kept, kept.showing or _showing(node, kept), reader)
+    showing, scans = kept.showing or _showing(node, kept), kept.scans
+    if showing.scans is scans and showing.lines:
+        return
+    if not _same_but_number(showing.scans, scans):
+        is_lot = kept.resolved.row.kind == Kind.LOT
+        showing.around = pages.around_number(is_lot, reader.lang, scans or NOT_COUNTED)
+    showing.scans = scans
+    showing.said = (b"%d" % scans.before if scans and scans.before else b"").join(showing.around)
+    showing.lines = b"content-length: %d\r\nx-request-id: " % (showing.rest + len(showing.said))
+
+
+def _same_but_number(said: Scans | None, scans: Scans | None) -> bool:
+    """Whether of these the same is said as was of those, but for their number: that of one or none is not put in."""
+    if said is None or scans is None or not said.before or not scans.before or min(said.before, scans.before) < _MANY:
+        return False
+    return said.first_at == scans.first_at and said.place == scans.place
 
 
 def _showing(node: Node, kept: Kept) -> Showing:

@@ -16,8 +16,9 @@ cdef class Showing:
     cdef public bytes between
     cdef public bytes end
     cdef public bytes after
-    cdef public object rest
+    cdef public Py_ssize_t rest
     cdef public object scans
+    cdef public list around
     cdef public bytes said
     cdef public bytes lines
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from markupsafe import Markup
 from starlette.responses import Response
@@ -57,10 +57,10 @@ class Frame:
     def size(self) -> int:
         return sum(len(piece) for piece in self.pieces)
 
-    def filled(self, scans: str, claim: str) -> Response:
+    def filled(self, scans: bytes, claim: str) -> Response:
         """The whole page; both are markup."""
         before, between, after = self.pieces
-        return Response(b"".join((before, scans.encode(), between, claim.encode(), after)), 200, self.headers)
+        return Response(b"".join((before, scans, between, claim.encode(), after)), 200, self.headers)
 
 
 @dataclass(slots=True, frozen=True)
@@ -89,8 +89,8 @@ class Proof:
 class Showing:
     """What each showing of a kept page needs, in one place, for a page that was not shown lately is nowhere near: its
     pieces, the claim's image `between` them up to its token and at the `end` from there; what its claims are `of`;
-    `head`, `lines` with the length and up to the request's id, `said` of these scans; `rest` is the length of all but
-    that."""
+    `head`, `lines` with the length and up to the request's id, `said` of these scans with their number put in
+    `around` it; `rest` is the length of all but that."""
 
     claims: Claims
     of: Scanned
@@ -101,6 +101,7 @@ class Showing:
     after: bytes
     rest: int
     scans: Scans | None = None
+    around: list[bytes] = field(default_factory=list)
     said: bytes = b""
     lines: bytes = b""
 

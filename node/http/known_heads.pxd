@@ -16,7 +16,7 @@ cdef class Lines:
 
 
 cdef class KnownHeads:
-    cdef public object transport
+    cdef public object transport, flow
     cdef object _protocol, _door, _node, _state
     cdef dict _records, _pages
     cdef Tally _tally

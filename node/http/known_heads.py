@@ -70,7 +70,7 @@ class KnownHeads:
         self._records, self._pages, self._tally = door.copies.by_target, door.page_copies.by_target, door.node.tally
         self._showing: Showing | None = None  # of the last page, with the claim that it showed
         self._token, self._nonce, self._second = b"", b"", 0
-        self._lines, self.transport = _lines, protocol.transport
+        self._lines, self.transport, self.flow = _lines, protocol.transport, protocol.flow
 
     def data_received(self, data: bytes) -> None:
         """What has come on the connection."""
@@ -81,7 +81,7 @@ class KnownHeads:
             not protocol.in_message
             and not protocol.refused
             and (cycle is None or cycle.response_complete)
-            and not protocol.flow.write_paused
+            and not self.flow.write_paused
         )
         if clean and data.startswith(b"GET "):
             # One whole head that differs from a known one only in its target?

@@ -15,7 +15,7 @@ from node.application_forms import COUNTIES
 from node.http import qr as qr_codes
 from node.http.answers import Answer
 from node.http.assets import Assets
-from node.http.frames import HOLES, Asked, Frame, Frames, Kept, Showing, key_of
+from node.http.frames import HOLES, Asked, Frame, Frames, key_of
 from node.http.negotiation import CHINESE, Reader
 from node.http.scan_forms import Forms
 from node.http.templating import render
@@ -125,20 +125,13 @@ def scan_page(
         add_trace(shown, resolved, events)
         frame = Frame.of(_rendered(node, shown, reader))
         LOOK.frames.put(key, resolved, events, asked, frame)
-    return frame.filled(_scans(resolved.row.kind == Kind.LOT, reader.lang, scans), _claim(claim))
+    around = around_number(resolved.row.kind == Kind.LOT, reader.lang, scans)
+    return frame.filled(str(scans.before).encode().join(around), _claim(claim))
 
 
 def frame_key(node: Node, handle: str, reader: Reader) -> tuple[str, ...]:
     """Under which a page's frame is kept."""
     return key_of(node.settings.public_url, node.settings.node_name, handle, reader)
-
-
-def make_ready(kept: Kept, showing: Showing, reader: Reader) -> None:
-    """Have the page say the scans that are known of it now."""
-    if showing.scans is not kept.scans or not showing.lines:
-        showing.scans = kept.scans
-        showing.said = _scans(kept.resolved.row.kind == Kind.LOT, reader.lang, kept.scans or NOT_COUNTED).encode()
-        showing.lines = b"content-length: %d\r\nx-request-id: " % (showing.rest + len(showing.said))
 
 
 @lru_cache(1)
@@ -166,11 +159,13 @@ def _rendered(node: Node, shown: ScanPage, reader: Reader) -> Response:
     return _response(node, LOOK.forms.text(shown, reader.lang == "zh", where, make), reader, images=images)
 
 
-def _scans(is_lot: bool, lang: str, scans: Scans) -> str:
+def around_number(is_lot: bool, lang: str, scans: Scans) -> list[bytes]:
+    """What is said of the scans before this one, in the pieces between which their number goes: the same for any number
+    above one."""
     if scans.before is None:
-        return ""
+        return [b""]
     text = _said(is_lot, lang, min(scans.before, 2), scans.first_at is not None, scans.place)
-    return text.replace(_MANY, str(scans.before)).replace(_FIRST, scans.first)
+    return text.replace(_FIRST, scans.first).encode().split(_MANY.encode())
 
 
 @dataclass(slots=True, frozen=True)

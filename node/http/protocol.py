@@ -77,7 +77,7 @@ class Protocol(Shedding):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if self.known is not None:
-            self.known.transport = transport
+            self.known.transport, self.known.flow = transport, self.flow
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
