@@ -18,23 +18,17 @@ cdef class Addition:
     @cython.locals(claim=Claim)
     cpdef bytes devices(self, bytes before=*)
 
-@cython.locals(claim=Claim, of=Scanned)
-cdef set _items(claims)
-
-@cython.locals(item=tuple)
-cdef set _prefixes(set items)
-
-@cython.locals(item=tuple, found=dict)
-cdef dict _lie(set items, dict known)
+@cython.locals(claim=Claim, of=Scanned, found=set)
+cdef set _texts(claims)
 
 @cython.locals(claim=Claim, first=double)
 cdef double _begin(claims) except? -1
 
 @cython.locals(claim=Claim, of=Scanned, nonces=set, given=list, again=list, firms=list, others=list, there=bint)
-cdef _sorted_out(claims, dict places)
+cdef _sorted_out(claims, dict known)
 
 @cython.locals(claim=Claim, of=Scanned, addition=Addition, records=list, flags=int, after=long, found=dict)
-cdef _additions(dict places, claims, set own, double begin)
+cdef _additions(dict known, claims, set own, double begin)
 
 @cython.locals(
     addition=Addition, counts=dict, before=tuple, after=tuple, place=tuple, shards=list, prefix_ids=list, suffixes=list,

@@ -55,36 +55,45 @@ class Addition:
 async def add(node: Node, conn: Connection, claims: Sequence[Claim]) -> Counts:
     """Count those of the claims that count; of the items that have had their first scan how many they have then. Claims
     of an item in order of time. May be run again."""
-    places = await _places(node, conn, claims)
-    given, again, firms = _sorted_out(claims, places)
+    known = await _known(node, conn, claims)
+    given, again, firms = _sorted_out(claims, known)
     own = await _own(conn, firms) if firms else set()
-    counts = await _count(node, conn, places, given, own) if given else {}
-    return counts | await _count(node, conn, places, again, own) if again else counts
+    counts = await _count(node, conn, known, given, own) if given else {}
+    return counts | await _count(node, conn, known, again, own) if again else counts
 
 
-_Places = dict[Item, tuple[int, Prefix]]  # of each item its shard
+_Known = dict[str, Prefix]
 
 
-def _items(claims: Sequence[Claim]) -> set[Item]:
-    """What they are of."""
+async def _known(node: Node, conn: Connection, claims: Sequence[Claim]) -> _Known:
+    """By their texts the prefixes that the items lie under: those that there are."""
+    known = node.scan_memory.prefixes
+    for text in _texts(claims) - known.keys():
+        found = await prefixes.fetch(conn, text)
+        if found is not None:
+            known[text] = found  # where its handles lie never changes, and nothing else of it is used
+    return known
+
+
+def _texts(claims: Sequence[Claim]) -> set[str]:
     found, of = set(), None
     for claim in claims:
         if claim.of is not of:  # those of an item mostly come together
             of = claim.of
-            found.add(of.item)
+            found.add(of.item[0])
     return found
 
 
-def _sorted_out(claims: Sequence[Claim], places: _Places) -> tuple[list[Claim], list[Claim], list[Claim]]:
+def _sorted_out(claims: Sequence[Claim], known: _Known) -> tuple[list[Claim], list[Claim], list[Claim]]:
     """(the claims, those that are counted after them, those of either that came with a registrant): each claim once,
-    the first where there are several, and none of what has no place. After the others are devices that a claim of the
-    batch makes, and that scan the same item again: they are met when it was used up."""
+    the first where there are several, and none of a prefix that there is not. After the others are devices that a claim
+    of the batch makes, and that scan the same item again: they are met when it was used up."""
     nonces, given, again, firms = set[bytes](), list[Claim](), list[Claim](), list[Claim]()
     of, there, others = None, False, list[Claim]()
     for claim in claims:
         if claim.of is not of:
             of = claim.of
-            there = of.item in places
+            there = of.item[0] in known
         if there and claim.nonce_mark not in nonces:
             nonces.add(claim.nonce_mark)
             others.append(claim)
@@ -96,29 +105,6 @@ def _sorted_out(claims: Sequence[Claim], places: _Places) -> tuple[list[Claim], 
         else:
             given.append(claim)
     return given, again, firms
-
-
-async def _places(node: Node, conn: Connection, claims: Sequence[Claim]) -> _Places:
-    """Where the items lie; without those of prefixes that there are not."""
-    items, known = _items(claims), node.scan_memory.prefixes
-    for text in _prefixes(items) - known.keys():
-        found = await prefixes.fetch(conn, text)
-        if found is not None:
-            known[text] = found  # where its handles lie never changes, and nothing else of it is used
-    return _lie(items, known)
-
-
-def _prefixes(items: set[Item]) -> set[str]:
-    return {item[0] for item in items}
-
-
-def _lie(items: set[Item], known: dict[str, Prefix]) -> _Places:
-    found: _Places = {}
-    for item in items:
-        prefix = known.get(item[0])
-        if prefix is not None:
-            found[item] = handle_codec.shard_of(item[1], prefix.home, prefix.spread), prefix
-    return found
 
 
 async def _own(conn: Connection, given: Sequence[Claim]) -> set[int]:
@@ -135,9 +121,9 @@ async def _own(conn: Connection, given: Sequence[Claim]) -> set[int]:
     return found
 
 
-async def _count(node: Node, conn: Connection, places: _Places, claims: list[Claim], own: set[int]) -> Counts:
+async def _count(node: Node, conn: Connection, known: _Known, claims: list[Claim], own: set[int]) -> Counts:
     begin, started = _begin(claims), time.monotonic()
-    additions, records = _additions(places, claims, own, begin)
+    additions, records = _additions(known, claims, own, begin)
     items = _columns(additions.values(), node.scan_memory.known.keys())
     stored, idle = await store.count(conn, items, records, begin, WINDOW_SECONDS)
     if idle:
@@ -157,7 +143,7 @@ def _begin(claims: Sequence[Claim]) -> float:
 
 
 def _additions(
-    places: _Places, claims: Sequence[Claim], own: set[int], begin: float
+    known: _Known, claims: Sequence[Claim], own: set[int], begin: float
 ) -> tuple[dict[tuple[int, str], Addition], bytes]:
     """What the claims may add to their items, and the claims as PostgreSQL reads them."""
     found: dict[Item, Addition] = {}
@@ -167,7 +153,9 @@ def _additions(
             of = claim.of
             addition = found.get(of.item)
             if addition is None:
-                addition = found[of.item] = Addition(of.item, *places[of.item], number=len(found))
+                prefix = known[of.item[0]]
+                shard = handle_codec.shard_of(of.item[1], prefix.home, prefix.spread)
+                addition = found[of.item] = Addition(of.item, shard, prefix, len(found))
             addition.is_lot |= of.state == LOT
             addition.lot = of.lot or addition.lot
         assert of is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from node.store import suspicion as store
 from node.suspicion import Evidence, Reason
 
 _TURN = 500  # items scored in one transaction
+_AT_ONCE = 50  # and without a turn of the event loop: 0.3 ms; all of them hold up every answer for up to 8
 
 
 @dataclass(slots=True, frozen=True)
@@ -73,7 +75,9 @@ async def _items(node: Node, conn: ReadConnection, turn: Sequence[Touched]) -> l
     rows = await scans.of_items(conn, [t.shard for t in turn], [t.prefix_id for t in turn], [t.suffix for t in turn])
     shipped = await _shipped(conn, turn)
     found: list[_Found] = []
-    for row in rows:
+    for number, row in enumerate(rows):
+        if number % _AT_ONCE == 0:
+            await asyncio.sleep(0)
         prefix_id, suffix = row["prefix_id"], row["suffix"]
         lot = lots[prefix_id, suffix]
         times = [t for t in (shipped.get((prefix_id, suffix)), shipped.get((prefix_id, lot))) if t is not None]
