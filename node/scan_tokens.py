@@ -14,7 +14,6 @@ import secrets
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
@@ -26,7 +25,7 @@ _T = TypeVar("_T")
 CLAIM_SECONDS = 600
 _AHEAD_SECONDS = 60  # clocks of two workers' machines may differ by this
 DEVICE_SECONDS = 365 * 86_400
-_DEVICE_GRACE = 35 * 86_400  # browsers keep a cookie up to 400 days
+_DEVICE_LASTS = DEVICE_SECONDS + 35 * 86_400  # browsers keep a cookie up to 400 days
 SCANNER_SECONDS = 3600  # to open a scanner's address on the device
 _ID_BYTES = 12
 _MAC_BYTES = 12  # 96 bits: not guessed, and two marks of 10 million are alike with probability 1e-15
@@ -136,13 +135,25 @@ class Claims:
             drawn = secrets.token_bytes(_ID_BYTES * 1024)
             spare.extend([drawn[start : start + _ID_BYTES] for start in range(0, len(drawn), _ID_BYTES)])
         nonce = spare.pop()
-        return nonce, _signed(self._sealer, _CLAIM, b"".join((_begun(second), nonce, self._end)))
+        stamp = _stamp
+        if stamp.second != second:
+            stamp.second, stamp.begins = second, _begins(second)
+        return nonce, _signed(self._sealer, _CLAIM, b"".join((stamp.begins, nonce, self._end)))
 
 
-@lru_cache(4)
-def _begun(second: int) -> bytes:
+def _begins(second: int) -> bytes:
     """What a claim of this second begins with, as msgpack has it: an array of five, a 32-bit number, 12 bytes."""
     return b"\x95\xce" + second.to_bytes(4, "big") + b"\xc4\x0c"
+
+
+class _Stamp:
+    """The same of the second in which claims were signed last."""
+
+    def __init__(self, second: int) -> None:
+        self.second, self.begins = second, _begins(second)
+
+
+_stamp = _Stamp(0)  # of the process
 
 
 def read_claim(sealer: Sealer, token: str, now: float) -> ClaimToken:
@@ -171,7 +182,8 @@ def device_token(sealer: Sealer, device: DeviceToken) -> str:
 def read_device(sealer: Sealer, token: bytes, now: float) -> DeviceToken | Expired:
     """Raises Refused where it was not signed here."""
     device = _read(sealer, _DEVICE, token, _device_decoder)
-    return device if device.issued > now - DEVICE_SECONDS - _DEVICE_GRACE else Expired()
+    issued = device.issued
+    return device if issued > now - _DEVICE_LASTS else Expired()
 
 
 def scanner_token(sealer: Sealer, device: DeviceToken) -> str:

@@ -71,7 +71,9 @@ class Sealer:
     def mac(self, label: str, generation: int, size: int, body: bytes) -> bytes:
         """Keyed BLAKE2b (RFC 7693), a MAC by itself; a label has one size. The key's block is taken in once: a copy of
         that state and a body cost two thirds of a digest from the key."""
-        states = self._keyed.setdefault(generation, {})
+        states = self._keyed.get(generation)
+        if states is None:
+            states = self._keyed[generation] = {}
         keyed = states.get(label)
         if keyed is None:
             keyed = states[label] = hashlib.blake2b(key=self.derive(label, generation), digest_size=size)

@@ -10,6 +10,11 @@ from node.scans cimport accept_read
 from node.tally cimport Tally
 
 
+cdef set _records, _images
+cdef dict _pages
+cdef double _CLAIM_LASTS
+
+
 cdef class Lines:
     cdef public object defaults
     cdef public bytes head, pixel, after, before, behind

@@ -45,6 +45,7 @@ _records: set[bytes] = set()
 _pages: dict[bytes, tuple[Reader, bytes]] = {}
 _images: set[bytes] = set()
 _resolved = metrics.resolved
+_CLAIM_LASTS = CLAIM_SECONDS
 
 
 class Lines:
@@ -199,7 +200,7 @@ class KnownHeads:
 
     def _taken(self, showing: Showing, cookie: bytes, now: float) -> Accepted:
         """Take the claim that this connection's last page showed: only its age is left to look at."""
-        if not now - CLAIM_SECONDS <= self._second:
+        if not now - _CLAIM_LASTS <= self._second:
             scans.refuse()
             return scans.NOTHING
         places = self._node.places
