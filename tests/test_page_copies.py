@@ -18,10 +18,13 @@ from wire import Serving, deleted, get, registered, wire
 
 from node import scan_tokens, sketch
 from node.embedded_process import free_port
-from node.http.begun_pages import told_lately
+from node.http import pages
+from node.http.begun_pages import ready, told_lately
 from node.http.frames import Kept, Showing
 from node.http.known_heads import split
+from node.http.negotiation import CHINESE
 from node.http.scan_claims import IMAGE
+from node.model import Kind
 from node.scan_memory import ScanMemory, Scanned
 from node.scan_tokens import Claims, DeviceToken
 from node.scanning import Scans
@@ -111,6 +114,23 @@ def test_of_two_counts_the_larger_is_told() -> None:
     assert told_lately(node, kept, now + 1.9)
     memory.looked("another", now + 1.5, now + 1.6)
     assert not told_lately(node, kept, now + 1.9)
+
+
+def test_words_around_a_number_are_made_anew_where_they_change() -> None:
+    of = Scanned(b"88.999.1/A", ("88.999.1", "A"), "", "")
+    showing = Showing(None, of, b"", b"", b"", b"", b"", 100)  # type: ignore[arg-type]
+    resolved: Any = SimpleNamespace(row=SimpleNamespace(kind=Kind.ITEM))
+    kept = Kept(resolved, None, (), None, showing=showing)  # type: ignore[arg-type]
+    node: Any = None
+    day = 86_400.0
+    for scans in (None, Scans(0), Scans(1, day), Scans(2, day), Scans(7, day), Scans(7, day, "宿州"), Scans(8, day, "宿州"),
+                  Scans(9, 2 * day, "宿州"), Scans(3), Scans(4), Scans(1), None):  # fmt: skip
+        kept.scans = scans
+        ready(node, kept, CHINESE)
+        whole = str(scans.before).encode().join(pages.around_number(False, "zh", scans)) if scans else b""
+        assert showing.said == whole
+        assert showing.lines.startswith(b"content-length: %d\r\n" % (100 + len(whole)))
+        assert not scans or not scans.before or f"<b>{scans.before}</b>".encode() in whole
 
 
 async def test_scans_of_another_worker_show(settings: Any, serving: Any, client: Any, firm: Any) -> None:
