@@ -19,16 +19,16 @@ cdef class Addition:
     cpdef bytes devices(self, bytes before=*)
 
 @cython.locals(claim=Claim, of=Scanned, found=set)
-cdef set _texts(claims)
+cdef set _prefix_texts(claims)
 
 @cython.locals(claim=Claim, first=double)
 cdef double _begin(claims) except? -1
 
 @cython.locals(claim=Claim, of=Scanned, nonces=set, given=list, again=list, firms=list, others=list, there=bint)
-cdef _sorted_out(claims, dict known)
+cdef _sorted_out(claims, dict by_text)
 
 @cython.locals(claim=Claim, of=Scanned, addition=Addition, records=list, flags=int, after=long, found=dict)
-cdef _additions(dict known, claims, set own, double begin)
+cdef _additions(dict by_text, claims, set own, double begin)
 
 @cython.locals(
     addition=Addition, counts=dict, before=tuple, after=tuple, place=tuple, shards=list, prefix_ids=list, suffixes=list,

@@ -55,27 +55,27 @@ class Addition:
 async def add(node: Node, conn: Connection, claims: Sequence[Claim]) -> Counts:
     """Count those of the claims that count; of the items that have had their first scan how many they have then. Claims
     of an item in order of time. May be run again."""
-    known = await _known(node, conn, claims)
-    given, again, firms = _sorted_out(claims, known)
+    by_text = await _prefixes(node, conn, claims)
+    given, again, firms = _sorted_out(claims, by_text)
     own = await _own(conn, firms) if firms else set()
-    counts = await _count(node, conn, known, given, own) if given else {}
-    return counts | await _count(node, conn, known, again, own) if again else counts
+    counts = await _count(node, conn, by_text, given, own) if given else {}
+    return counts | await _count(node, conn, by_text, again, own) if again else counts
 
 
-_Known = dict[str, Prefix]
+_ByText = dict[str, Prefix]
 
 
-async def _known(node: Node, conn: Connection, claims: Sequence[Claim]) -> _Known:
+async def _prefixes(node: Node, conn: Connection, claims: Sequence[Claim]) -> _ByText:
     """By their texts the prefixes that the items lie under: those that there are."""
     known = node.scan_memory.prefixes
-    for text in _texts(claims) - known.keys():
+    for text in _prefix_texts(claims) - known.keys():
         found = await prefixes.fetch(conn, text)
         if found is not None:
             known[text] = found  # where its handles lie never changes, and nothing else of it is used
     return known
 
 
-def _texts(claims: Sequence[Claim]) -> set[str]:
+def _prefix_texts(claims: Sequence[Claim]) -> set[str]:
     found, of = set(), None
     for claim in claims:
         if claim.of is not of:  # those of an item mostly come together
@@ -84,7 +84,7 @@ def _texts(claims: Sequence[Claim]) -> set[str]:
     return found
 
 
-def _sorted_out(claims: Sequence[Claim], known: _Known) -> tuple[list[Claim], list[Claim], list[Claim]]:
+def _sorted_out(claims: Sequence[Claim], by_text: _ByText) -> tuple[list[Claim], list[Claim], list[Claim]]:
     """(the claims, those that are counted after them, those of either that came with a registrant): each claim once,
     the first where there are several, and none of a prefix that there is not. After the others are devices that a claim
     of the batch makes, and that scan the same item again: they are met when it was used up."""
@@ -93,7 +93,7 @@ def _sorted_out(claims: Sequence[Claim], known: _Known) -> tuple[list[Claim], li
     for claim in claims:
         if claim.of is not of:
             of = claim.of
-            there = of.item[0] in known
+            there = of.item[0] in by_text
         if there and claim.nonce_mark not in nonces:
             nonces.add(claim.nonce_mark)
             others.append(claim)
@@ -121,9 +121,9 @@ async def _own(conn: Connection, given: Sequence[Claim]) -> set[int]:
     return found
 
 
-async def _count(node: Node, conn: Connection, known: _Known, claims: list[Claim], own: set[int]) -> Counts:
+async def _count(node: Node, conn: Connection, by_text: _ByText, claims: list[Claim], own: set[int]) -> Counts:
     begin, started = _begin(claims), time.monotonic()
-    additions, records = _additions(known, claims, own, begin)
+    additions, records = _additions(by_text, claims, own, begin)
     items = _columns(additions.values(), node.scan_memory.known.keys())
     stored, idle = await store.count(conn, items, records, begin, WINDOW_SECONDS)
     if idle:
@@ -143,7 +143,7 @@ def _begin(claims: Sequence[Claim]) -> float:
 
 
 def _additions(
-    known: _Known, claims: Sequence[Claim], own: set[int], begin: float
+    by_text: _ByText, claims: Sequence[Claim], own: set[int], begin: float
 ) -> tuple[dict[tuple[int, str], Addition], bytes]:
     """What the claims may add to their items, and the claims as PostgreSQL reads them."""
     found: dict[Item, Addition] = {}
@@ -153,7 +153,7 @@ def _additions(
             of = claim.of
             addition = found.get(of.item)
             if addition is None:
-                prefix = known[of.item[0]]
+                prefix = by_text[of.item[0]]
                 shard = handle_codec.shard_of(of.item[1], prefix.home, prefix.spread)
                 addition = found[of.item] = Addition(of.item, shard, prefix, len(found))
             addition.is_lot |= of.state == LOT

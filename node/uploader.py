@@ -84,7 +84,7 @@ async def _begin(client: httpx.AsyncClient, upload: Upload) -> set[int]:
     # Whole or not at all: of half a file nobody would go on with the import.
     scratch = upload.state_file.with_name(upload.state_file.name + ".new")
     scratch.write_text(json.dumps({"fingerprint": mark, "import": opened["id"]}), "utf-8")
-    scratch.rename(upload.state_file)
+    scratch.replace(upload.state_file)  # `rename` fails on Windows where a file of an earlier import is there
     return set()
 
 

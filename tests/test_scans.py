@@ -306,6 +306,12 @@ def test_sketch() -> None:
     assert len(whole) == 256
     assert estimate(whole) == pytest.approx(20_000, rel=0.4)
     assert merged(merged(b"", marks[:9000]), marks[5000:]) == whole
+    for mark in (
+        whole[-4:] + bytes(8),
+        whole[-4:] + bytes([255]) * 8,
+        b"\xff" * 12,
+    ):  # the largest again, and beyond it
+        assert merged(whole, [mark]) == whole
 
 
 async def test_over_http(client: httpx.AsyncClient, node: Node, prefix: Prefix, item: str) -> None:

@@ -31,7 +31,6 @@ from node.scanning import NOT_COUNTED, Scans
 
 Shows = Callable[[Kept], None]
 Answers = Callable[[Answer | BaseException], None]
-_MANY = 2  # scans, from which on the words are the same
 COUNT_SECONDS = 1.0  # for which a number of scans may be told
 
 
@@ -177,7 +176,7 @@ def ready(node: Node, kept: Kept, reader: Reader) -> None:
 
 def _same_but_number(said: Scans | None, scans: Scans | None) -> bool:
     """Whether of these the same is said as was of those, but for their number: that of one or none is not put in."""
-    if said is None or scans is None or not said.before or not scans.before or min(said.before, scans.before) < _MANY:
+    if said is None or scans is None or (said.before or 0) < pages.SEVERAL or (scans.before or 0) < pages.SEVERAL:
         return False
     return said.first_at == scans.first_at and said.place == scans.place
 

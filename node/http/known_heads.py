@@ -45,7 +45,7 @@ _records: set[bytes] = set()
 _pages: dict[bytes, tuple[Reader, bytes]] = {}
 _images: set[bytes] = set()
 _resolved = metrics.resolved
-_CLAIM_LASTS = CLAIM_SECONDS
+_CLAIM_LASTS = CLAIM_SECONDS  # the same as a C number
 
 
 class Lines:

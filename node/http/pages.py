@@ -32,6 +32,7 @@ _POLICY = (
     "frame-ancestors 'none'"
 )
 
+SEVERAL = 2  # scans before this one, from which on the words are the same
 _MANY, _FIRST = str(10**15 + 37), "0000-00-00 00:00"  # no number of scans, no time, and in the name of no city
 
 
@@ -161,10 +162,10 @@ def _rendered(node: Node, shown: ScanPage, reader: Reader) -> Response:
 
 def around_number(is_lot: bool, lang: str, scans: Scans) -> list[bytes]:
     """What is said of the scans before this one, in the pieces between which their number goes: the same for any number
-    above one."""
+    from SEVERAL on."""
     if scans.before is None:
         return [b""]
-    text = _said(is_lot, lang, min(scans.before, 2), scans.first_at is not None, scans.place)
+    text = _said(is_lot, lang, min(scans.before, SEVERAL), scans.first_at is not None, scans.place)
     return text.replace(_FIRST, scans.first).encode().split(_MANY.encode())
 
 
@@ -179,7 +180,7 @@ class _Said:
 
 @lru_cache(1024)  # Jinja takes 40 us, and each item has its own number and time
 def _said(is_lot: bool, lang: str, before: int, timed: bool, place: str) -> str:
-    """What is said of none, one or more scans (2), with the number and the first one's time to be put in."""
+    """What is said of none, one or SEVERAL scans, with the number and the first one's time to be put in."""
     scans = _Said(int(_MANY) if before > 1 else before, _FIRST if timed else "", place)
     return render("scans", lang == "zh", {"scans": scans, "is_lot": is_lot})
 
